@@ -1,0 +1,200 @@
+"""The result of an audit: one versioned record. Every report is a rendering of it and of nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Verdict = Literal["LEAKS", "HOLDS", "INCONCLUSIVE"]
+Severity = Literal["critical", "high", "medium", "low", "none"]
+Status = Literal["ok", "not_applicable", "missing_knowledge", "failed", "skipped", "inconclusive"]
+
+
+class Record(BaseModel):
+    """Base: unknown keys are refused, so that a damaged or foreign file is noticed."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Estimate(Record):
+    """A figure with its 95 % interval, how many examples stand behind it, and how the interval was made."""
+
+    value: float
+    lower: float
+    upper: float
+    n: int
+    method: str = ""
+
+
+class DataInfo(Record):
+    name: str
+    source: str = ""
+    license: str = ""
+    public: bool = False
+
+
+class ClientInfo(Record):
+    """What was audited: the victim's side."""
+
+    name: str
+    model: str
+    parameters: int
+    recipe: dict[str, Any]
+    layout: dict[str, Any]
+    data: DataInfo
+    classes: list[str] = Field(default_factory=list)
+
+
+class ThreatInfo(Record):
+    """Who was assumed to look on."""
+
+    name: str
+    letter: str
+    granted: list[str]
+    withheld: list[str]
+    clients: int = 1
+    rounds: int = 1
+
+
+class Cost(Record):
+    """What a defense costs. None: not measured."""
+
+    bytes: int | None = None
+    bytes_ratio: float | None = None
+    seconds: float | None = None
+    accuracy: Estimate | None = None
+    accuracy_undefended: Estimate | None = None
+    epsilon: float | None = None
+
+
+class Cell(Record):
+    """One attack against one defense of one client, over all examples."""
+
+    client: str
+    defense: str
+    attack: str
+    informed: bool
+    status: Status
+    reason: str = ""
+    rate: Estimate | None = None
+    psnr: Estimate | None = None
+    ssim: Estimate | None = None
+    identification: Estimate | None = None
+    labels: Estimate | None = None
+    blind_psnr: Estimate | None = None
+    blind_labels: Estimate | None = None
+    noise_psnr: Estimate | None = None
+    gain: Estimate | None = None
+    blind_rate: float | None = None
+    exact: int | None = None
+    cpu_seconds: float | None = None
+    curve: list[float] = Field(default_factory=list)
+
+
+class Row(Record):
+    """The verdict on one defense of one client: the worst attack of every example counts."""
+
+    client: str
+    defense: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    verdict: Verdict
+    level: Severity
+    reasons: list[str] = Field(default_factory=list)
+    rate: Estimate | None = None
+    blind_rate: float | None = None
+    tolerance: float = 0.1
+    more_examples: int | None = None
+    worst_attack: str = ""
+    worst_informed: bool = False
+    cost: Cost = Field(default_factory=Cost)
+
+
+class Control(Record):
+    """The same attack without defense on an easy victim. If it fails, the attack's silence proves nothing."""
+
+    attack: str
+    passed: bool
+    figure: float | None = None
+    threshold: float | None = None
+    unit: str = ""
+    reason: str = ""
+
+
+class Check(Record):
+    """One test of the evaluation itself."""
+
+    name: str
+    ok: bool
+    where: str = ""
+    detail: str = ""
+
+
+class Picture(Record):
+    """One line of the gallery. Pictures are base64 PNG, blurred already where the data are not public."""
+
+    client: str
+    defense: str
+    attack: str
+    informed: bool
+    kind: Literal["best", "median", "worst"]
+    example: str
+    truth: str
+    guess: str
+    blurred: bool
+    psnr: float | None = None
+    leaked: bool = False
+
+
+class Finding(Record):
+    """Something to act on."""
+
+    id: str
+    severity: Severity
+    title: str
+    detail: str
+    client: str
+    defense: str = ""
+    attack: str = ""
+    rate: Estimate | None = None
+    fix: str = ""
+
+
+class Recommendation(Record):
+    """The cheapest defense that held, for one client; `defense` is empty where none did."""
+
+    client: str
+    defense: str
+    text: str
+
+
+class Result(Record):
+    """Everything that an audit found."""
+
+    schema_version: Literal[1] = 1
+    tool: str = "gradiometer"
+    version: str
+    title: str
+    created: str
+    seconds: float
+    command: str
+    seed: int
+    plan: dict[str, Any]
+    plan_hash: str
+    environment: dict[str, str]
+    complete: bool = True
+    verdict: Verdict
+    level: Severity
+    headline: str
+    threat: ThreatInfo
+    clients: list[ClientInfo]
+    rows: list[Row]
+    cells: list[Cell]
+    findings: list[Finding]
+    recommendations: list[Recommendation]
+    gallery: list[Picture] = Field(default_factory=list)
+    controls: list[Control] = Field(default_factory=list)
+    checks: list[Check] = Field(default_factory=list)
+    not_tried: list[str] = Field(default_factory=list)

@@ -1,0 +1,69 @@
+"""The vocabulary: six nouns, the record of what is granted, and the one verb that plays a round."""
+
+from .attack import Attack, Channel, Values
+from .batch import Batch, Field, Layout, image_layout
+from .card import Card, DataCard
+from .client import Client, Loss, Recipe, Sent, clone_model, cross_entropy, in_mode, simulate, trainable
+from .data import Data
+from .defense import Defense, Memory
+from .errors import (
+    BadConfig,
+    BadInput,
+    GradiometerError,
+    MissingKnowledge,
+    NotApplicable,
+    Unsupported,
+    did_you_mean,
+)
+from .guard import Alarm, Guard
+from .guess import Guess
+from .play import play
+from .rng import derive, global_seed, spawn
+from .storage import load_update, save_update
+from .threat import THREATS, Threat
+from .training import Optimizer
+from .update import Update
+
+__all__ = [
+    "THREATS",
+    "Alarm",
+    "Attack",
+    "BadConfig",
+    "BadInput",
+    "Batch",
+    "Card",
+    "Channel",
+    "Client",
+    "Data",
+    "DataCard",
+    "Defense",
+    "Field",
+    "GradiometerError",
+    "Guard",
+    "Guess",
+    "Layout",
+    "Loss",
+    "Memory",
+    "MissingKnowledge",
+    "NotApplicable",
+    "Optimizer",
+    "Recipe",
+    "Sent",
+    "Threat",
+    "Unsupported",
+    "Update",
+    "Values",
+    "clone_model",
+    "cross_entropy",
+    "derive",
+    "did_you_mean",
+    "global_seed",
+    "image_layout",
+    "in_mode",
+    "load_update",
+    "play",
+    "save_update",
+    "simulate",
+    "spawn",
+    "trainable",
+]

@@ -1,0 +1,119 @@
+"""Batch: named tensors that belong to the same examples. Layout: what is publicly known of one example."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .errors import BadInput
+
+
+class Batch(Mapping[str, Tensor]):
+    """A frozen mapping of named tensors whose first dimension counts the examples.
+
+    `Batch(x=images, y=labels)` for pictures; every other modality is another set of names.
+
+    Raises:
+        BadInput: no tensor, no example, or tensors that disagree about how many examples there are.
+    """
+
+    __slots__ = ("_tensors",)
+
+    def __init__(self, tensors: Mapping[str, Tensor] | None = None, /, **named: Tensor) -> None:
+        merged = {**(tensors or {}), **named}
+        sizes = {name: (tensor.shape[0] if tensor.ndim else None) for name, tensor in merged.items()}
+        if not merged or not all(sizes.values()):
+            raise BadInput(
+                f"a batch needs at least one example, got {sizes}", fix="pass tensors of shape [n, ...], n >= 1"
+            )
+        if len(set(sizes.values())) > 1:
+            raise BadInput(f"the tensors of a batch disagree about its size: {sizes}")
+        self._tensors = merged
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __repr__(self) -> str:
+        return f"Batch({', '.join(f'{name}: {tuple(tensor.shape)}' for name, tensor in self.items())})"
+
+    @property
+    def size(self) -> int:
+        """The number of examples."""
+        return next(iter(self._tensors.values())).shape[0]
+
+    def take(self, index: Tensor | list[int] | slice) -> Batch:
+        """The examples at these positions, in this order."""
+        return Batch({name: tensor[index] for name, tensor in self.items()})
+
+    def replace(self, **named: Tensor) -> Batch:
+        """The same batch with some tensors exchanged or added."""
+        return Batch({**self._tensors, **named})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """What anybody may know of one named tensor: the shape of one example's entry and its legal values.
+
+    A picture is stored as the model takes it, `(pixel - mean) / std` a channel, with pixels in [low, high].
+
+    Args:
+        shape: without the batch dimension; `()` for one number an example.
+        kind: `pixels` (pictures), `class` (an integer label) or `real` (any number).
+        low, high: limits of the un-normalized value.
+        mean, std: a channel each, or one for all.
+        classes: how many values a `class` field takes.
+    """
+
+    shape: tuple[int, ...]
+    kind: Literal["pixels", "class", "real"] = "real"
+    low: float = -math.inf
+    high: float = math.inf
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    classes: int | None = None
+
+    def normalize(self, value: Tensor) -> Tensor:
+        """From natural units (pixels in [0,1]) to what the model takes. Shape `[n, *shape]`, kept."""
+        return (value - self._channels(self.mean, value)) / self._channels(self.std, value)
+
+    def denormalize(self, value: Tensor) -> Tensor:
+        """From what the model takes to natural units. Shape `[n, *shape]`, kept."""
+        return value * self._channels(self.std, value) + self._channels(self.mean, value)
+
+    def clamp(self, value: Tensor) -> Tensor:
+        """Projects normalized values to the legal box."""
+        natural = self.denormalize(value).clamp(self.low, self.high)
+        return self.normalize(natural)
+
+    def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower and upper limits in normalized units, broadcastable to `[n, *shape]`."""
+        mean, std = self._channels(self.mean, like), self._channels(self.std, like)
+        return (self.low - mean) / std, (self.high - mean) / std
+
+    def _channels(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        tensor = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+        return tensor if len(values) == 1 else tensor.reshape(1, -1, *([1] * (len(self.shape) - 1)))
+
+
+Layout = Mapping[str, Field]
+
+
+def image_layout(
+    shape: tuple[int, int, int], classes: int, *, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)
+) -> dict[str, Field]:
+    """The layout of labeled pictures: `x` of shape [channels, height, width] with pixels in [0,1], and `y`."""
+    return {
+        "x": Field(shape=shape, kind="pixels", low=0.0, high=1.0, mean=mean, std=std),
+        "y": Field(shape=(), kind="class", classes=classes),
+    }

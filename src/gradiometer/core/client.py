@@ -1,0 +1,230 @@
+"""Client: a model, a loss and a recipe. Its local training is written once, for the victim and for whoever simulates it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from .batch import Batch, Layout
+from .errors import BadConfig, BadInput
+from .rng import global_seed
+from .training import Optimizer
+
+Tensors = dict[str, Tensor]
+Loss = Callable[[Callable[..., Any], Batch], Tensor]
+
+
+def cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
+    """Mean softmax cross-entropy of `model(x)` against `y`: integer classes [n], or probabilities [n, classes]."""
+    return F.cross_entropy(model(batch["x"]), batch["y"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a client turns its examples into an update.
+
+    Args:
+        sends: `gradient` (FedSGD: one mean gradient of all examples) or `delta` (FedAvg: new weights minus old).
+        mode: `train` or `eval`, the mode of normalization and dropout during the client's passes.
+        examples: how many private examples stand behind one update.
+        epochs, batch_size, lr, optimizer, momentum, shuffle: of the local training (`delta` only). `batch_size`
+            None takes all examples in each step; `shuffle` draws a new order every epoch.
+        shares_buffers: the client also sends its normalization buffers (running mean and variance).
+    """
+
+    sends: Literal["gradient", "delta"] = "gradient"
+    mode: Literal["eval", "train"] = "eval"
+    examples: int = 1
+    epochs: int = 1
+    batch_size: int | None = None
+    lr: float = 0.01
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.0
+    shuffle: bool = False
+    shares_buffers: bool = False
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be at least 1, got {value}"
+            for name, value in [
+                ("examples", self.examples),
+                ("epochs", self.epochs),
+                ("batch_size", self.batch_size or 1),
+            ]
+            if value < 1
+        ]
+        if not self.lr > 0:
+            problems.append(f"lr must be positive, got {self.lr}")
+        if not 0 <= self.momentum < 1:
+            problems.append(f"momentum must lie in [0, 1), got {self.momentum}")
+        if self.sends == "gradient" and self.epochs > 1:
+            problems.append('several epochs need sends = "delta"')
+        if problems:
+            raise BadConfig("the recipe cannot be followed", problems=problems)
+
+    @property
+    def steps(self) -> int:
+        """Local optimizer steps of one round."""
+        return self.epochs * -(-self.examples // (self.batch_size or self.examples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What one local training produced: named gradients or weight deltas, and the buffers afterwards."""
+
+    values: Tensors
+    buffers: Tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """A participant of the federation.
+
+    Args:
+        model: any module; parameters with `requires_grad` are trained and sent.
+        loss: `loss(model, batch) -> scalar`, over the names that the batch carries.
+        recipe: local training.
+        layout: what is publicly known of one example.
+    """
+
+    model: nn.Module
+    layout: Layout
+    loss: Loss = cross_entropy
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def train(self, batch: Batch, *, rng: torch.Generator) -> Sent:
+        """Follows the recipe once, from `model`, which stays as it is.
+
+        Raises:
+            BadInput: the batch does not fit the layout or the model, or the result is not finite.
+        """
+        check_fits(batch, self.layout)
+        try:
+            sent = simulate(self.model, self.loss, self.recipe, batch, rng=rng)
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            raise BadInput(
+                f"the model does not accept the data {batch}: {error}",
+                fix="make data shapes and the model's input agree",
+            ) from error
+        bad = [name for name, value in sent.values.items() if not torch.isfinite(value).all()]
+        if bad:
+            raise BadInput(
+                f"the client's {self.recipe.sends} is not finite in {', '.join(bad[:3])}",
+                fix="lower the learning rate, or look for NaN or infinite values in the data and the model",
+            )
+        return sent
+
+
+def check_fits(batch: Batch, layout: Layout) -> None:
+    """Raises `BadInput` unless the batch carries every field of the layout in the stated shape, with finite values."""
+    for name, spec in layout.items():
+        if name not in batch:
+            raise BadInput(f'the data have no "{name}", only {sorted(batch)}', fix=f'add a tensor named "{name}"')
+        got = tuple(batch[name].shape[1:])
+        if got != spec.shape:
+            raise BadInput(f'"{name}" has shape {got} an example where the client\'s layout says {spec.shape}')
+        if batch[name].is_floating_point() and not torch.isfinite(batch[name]).all():
+            raise BadInput(f'"{name}" holds values that are not finite')
+        if (
+            spec.kind == "class"
+            and spec.classes
+            and not 0 <= int(batch[name].min()) <= int(batch[name].max()) < spec.classes
+        ):
+            raise BadInput(f'"{name}" holds labels outside 0..{spec.classes - 1}')
+
+
+class _Objective(nn.Module):
+    """The loss as a module, so that `functional_call` exchanges the weights for every use of the model inside."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.loss(self.model, batch)
+
+
+@contextmanager
+def in_mode(model: nn.Module, mode: str) -> Iterator[None]:
+    """Inside, every submodule is in train or eval mode; outside, each is as it was."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(mode == "train")
+    try:
+        yield
+    finally:
+        for module, flag in before:
+            module.training = flag
+
+
+def trainable(model: nn.Module) -> Tensors:
+    """The parameters that clients train and send, by name, detached."""
+    return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def simulate(
+    model: nn.Module,
+    loss: Loss,
+    recipe: Recipe,
+    batch: Batch,
+    *,
+    rng: torch.Generator | None = None,
+    differentiable: bool = False,
+) -> Sent:
+    """One local training as a pure function of the batch.
+
+    The victim and every attacker run this same code. With `differentiable`, the result keeps its graph to the batch.
+
+    Args:
+        rng: order of examples (`shuffle`) and dropout masks. None: the given order, and global randomness.
+    """
+    objective = _Objective(model, loss)
+    start = {f"model.{name}": value for name, value in trainable(model).items()}
+    frozen = {f"model.{name}": p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+    buffers = {f"model.{name}": value.detach().clone() for name, value in model.named_buffers()}
+
+    def gradient(weights: Tensors, part: Batch) -> Tensors:
+        live = weights if differentiable and recipe.sends == "delta" else {k: v.detach() for k, v in weights.items()}
+        live = {k: (v if v.requires_grad else v.requires_grad_()) for k, v in live.items()}
+        value = functional_call(objective, {**live, **frozen, **buffers}, (part,))
+        grads = torch.autograd.grad(value, list(live.values()), create_graph=differentiable, materialize_grads=True)
+        return dict(zip(live, grads))
+
+    drawn = global_seed(rng) if rng is not None and recipe.mode == "train" else nullcontext()
+    with in_mode(model, recipe.mode), drawn, torch.enable_grad():
+        if recipe.sends == "gradient":
+            result = gradient(start, batch)
+        else:
+            weights, optimizer = dict(start), Optimizer(recipe.optimizer, recipe.lr, recipe.momentum)
+            for part in _parts(recipe, batch, rng):
+                weights = optimizer.step(weights, gradient(weights, part))
+            result = {name: weights[name] - start[name] for name in start}
+    if not differentiable:
+        result = {name: value.detach() for name, value in result.items()}
+    return Sent(values=_unprefixed(result), buffers=_unprefixed(buffers))
+
+
+def _parts(recipe: Recipe, batch: Batch, rng: torch.Generator | None) -> Iterator[Batch]:
+    size = recipe.batch_size or batch.size
+    for _ in range(recipe.epochs):
+        order = torch.arange(batch.size)
+        if recipe.shuffle and rng is not None:
+            order = torch.randperm(batch.size, generator=rng)
+        for first in range(0, batch.size, size):
+            yield batch.take(order[first : first + size])
+
+
+def _unprefixed(named: Mapping[str, Tensor]) -> Tensors:
+    return {name.removeprefix("model."): value for name, value in named.items()}
+
+
+def clone_model(model: nn.Module) -> nn.Module:
+    """A deep copy that shares nothing with the original."""
+    return copy.deepcopy(model)

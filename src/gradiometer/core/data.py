@@ -1,0 +1,29 @@
+"""Data: the private examples of a client, with what is public about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .batch import Batch, Layout
+from .card import DataCard
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """Examples on both sides of the wall.
+
+    Args:
+        private: what the clients train on, and attacks try to recover.
+        public: other examples of the same kind that anybody has: blind baselines and proxy priors come from here.
+        test: held-out examples, to measure accuracy.
+        layout: shape and legal values of one example.
+        card: source, license, and whether a report may show the examples.
+        names: of the classes, where they have any.
+    """
+
+    private: Batch
+    layout: Layout
+    public: Batch | None = None
+    test: Batch | None = None
+    card: DataCard = DataCard.default
+    names: tuple[str, ...] = ()

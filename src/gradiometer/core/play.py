@@ -1,0 +1,67 @@
+"""play: one federated round, from a private batch to what the observer sees of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from .attack import Attack
+from .batch import Batch
+from .client import Client, clone_model
+from .defense import Defense, Memory
+from .errors import BadInput
+from .rng import spawn
+from .threat import Threat
+from .update import Update
+
+
+def play(
+    client: Client,
+    batch: Batch,
+    *,
+    rng: torch.Generator,
+    threat: Threat = Threat(),  # noqa: B008 - a frozen value
+    defense: Defense | None = None,
+    attack: Attack | None = None,
+    public: Batch | None = None,
+    memory: Memory | None = None,
+    round: int = 0,
+) -> Update:
+    """Plays one round: server model, local training, defense, message; and returns the observer's view.
+
+    Args:
+        attack: an active attack tampers with the model first, if the threat lets the server do so.
+        public: data that the observer owns, if the threat grants it.
+        memory: what the client's defense keeps between rounds; a fresh one when None.
+
+    Raises:
+        BadInput: the batch does not fit the client, or an update that is not finite.
+    """
+    defense = defense or Defense()
+    memory = {} if memory is None else memory
+    model = clone_model(client.model)
+    if attack is not None and threat.tamper:
+        model = attack.tamper(model)
+    model = defense.on_model(model)
+    trained = replace(client, model=model)
+    sent = trained.train(defense.on_batch(batch, rng=spawn(rng)), rng=spawn(rng))
+    values = defense.on_gradients(sent.values, rng=spawn(rng), memory=memory)
+    values = defense.on_wire(values, rng=spawn(rng), memory=memory)
+    if not all(torch.isfinite(value).all() for value in values.values()):
+        raise BadInput("the defense made values that are not finite", fix="check the defense's settings")
+    return Update(
+        values=values,
+        layout=client.layout,
+        sends=client.recipe.sends,
+        model=model,
+        loss=client.loss,
+        recipe=replace(client.recipe, examples=batch.size),
+        batch_size=batch.size,
+        labels=batch.get("y"),
+        buffers=sent.buffers if client.recipe.shares_buffers else None,
+        public=public,
+        clients=threat.clients,
+        round=round,
+        wire_bytes=defense.wire_bytes(values),
+    ).under(threat)
