@@ -1,0 +1,35 @@
+"""Shared tiny victims: real digits, small models, one thread."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from gradiometer.core import Batch, Client, Data, DataCard, Recipe, image_layout
+from gradiometer.models.mlp import mlp
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits_data() -> Data:
+    """scikit-learn's 8x8 digits: 40 private, 800 public, the rest held out."""
+    raw = load_digits()
+    x = torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16
+    batch = Batch(x=x, y=torch.tensor(raw.target))
+    return Data(
+        private=batch.take(slice(0, 40)),
+        public=batch.take(slice(40, 840)),
+        test=batch.take(slice(840, None)),
+        layout=image_layout((1, 8, 8), 10),
+        card=DataCard(name="digits", public=True),
+        names=tuple("0123456789"),
+    )
+
+
+@pytest.fixture
+def tiny_client(digits_data: Data) -> Client:
+    """An untrained sigmoid MLP 64-32-10 that sends the gradient of one example: the easiest victim."""
+    model = mlp((1, 8, 8), 10, widths=(32,), activation="sigmoid")
+    return Client(model=model, layout=digits_data.layout, recipe=Recipe(examples=1))
