@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from .update import Update
 Values = Mapping[str, Tensor]
 
 
+@runtime_checkable
 class Channel(Protocol):
     """What an informed attacker knows of a defense: how likely a raw update is, given the sent one.
 
@@ -54,7 +55,7 @@ class Attack(ABC):
         """The model that an active server sends instead. Passive attacks send the honest one."""
         return model
 
-    def observing(self, channel: Channel) -> Self | None:
+    def observing(self, channel: Channel) -> Attack | None:
         """This attack for somebody who knows the defense's channel; None where it has no use for that knowledge."""
         return None
 
