@@ -1,0 +1,170 @@
+"""Residual networks for small pictures: a 3x3 stem without pooling (the CIFAR stem)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gradiometer.core import BadConfig, Card
+
+from .building import check_shape, choose, seeded
+
+Shortcut = Literal["pad", "project", "none"]
+
+resnet20_card = Card(
+    summary="Nine residual blocks of 16, 32, 64 channels with batch normalization.",
+    title="Deep Residual Learning for Image Recognition",
+    authors="He, Zhang, Ren, Sun",
+    year=2016,
+    arxiv="1512.03385",
+    modality="image",
+    family="residual",
+)
+resnet18_card = replace(
+    resnet20_card,
+    summary="Eight residual blocks of 64 to 512 channels with batch normalization.",
+    departs="a 3x3 stem of stride 1 without pooling, as is usual for small pictures",
+)
+
+
+class _Pad(nn.Module):
+    """Shortcut without parameters: every `stride`-th pixel, and zeros for the new channels on both sides."""
+
+    def __init__(self, stride: int, extra: int) -> None:
+        super().__init__()
+        self.stride, self.extra = stride, extra
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.extra // 2
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.extra - before))
+
+
+def _shortcut(kind: Shortcut, inside: int, outside: int, stride: int) -> nn.Module:
+    if stride == 1 and inside == outside:
+        return nn.Identity()
+    if kind == "pad":
+        return _Pad(stride, outside - inside)
+    return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions and a way around them."""
+
+    def __init__(self, inside: int, outside: int, stride: int, kind: Shortcut, preactivation: bool) -> None:
+        super().__init__()
+        self.preactivation = preactivation
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inside if preactivation else outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.shortcut = None if kind == "none" else _shortcut(kind, inside, outside, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.preactivation:
+            active = F.relu(self.bn1(x))
+            out = self.conv2(F.relu(self.bn2(self.conv1(active))))
+            # Where the shape changes, the way around starts after the activation (He et al. 2016b, section 3).
+            around = x if isinstance(self.shortcut, nn.Identity) else active
+            return out if self.shortcut is None else out + self.shortcut(around)
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(out if self.shortcut is None else out + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Stem, stages `layer1`, `layer2`, ... that halve the picture between them, global mean, linear head."""
+
+    def __init__(
+        self, channels: int, classes: int, widths: list[int], depth: int, kind: Shortcut, preactivation: bool
+    ) -> None:
+        super().__init__()
+        self.stages = [f"layer{i + 1}" for i in range(len(widths))]
+        self.preactivation = preactivation
+        self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[-1] if preactivation else widths[0])
+        inside = widths[0]
+        for i, (name, outside) in enumerate(zip(self.stages, widths)):
+            strides = [2 if i else 1, *[1] * (depth - 1)]
+            blocks = []
+            for stride in strides:
+                blocks.append(_Block(inside, outside, stride, kind, preactivation))
+                inside = outside
+            self.add_module(name, nn.Sequential(*blocks))
+        self.linear = nn.Linear(widths[-1], classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        if not self.preactivation:
+            x = F.relu(self.bn1(x))
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        if self.preactivation:
+            x = F.relu(self.bn1(x))
+        return self.linear(x.mean((2, 3)))
+
+
+def _resnet(
+    model: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    widths: list[int],
+    depth: int,
+    shortcut: Shortcut,
+    preactivation: bool,
+    seed: int,
+) -> ResNet:
+    check_shape(model, shape, classes, smallest=4)
+    choose("shortcut", shortcut, dict.fromkeys(("pad", "project", "none")))
+    if min(widths) < 1:
+        raise BadConfig(f"{model} is left without channels: its stages would have {widths}", fix="raise width")
+    with seeded(seed):
+        return ResNet(shape[0], classes, widths, depth, shortcut, preactivation)
+
+
+def resnet20(
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    width: float = 1.0,
+    shortcut: Shortcut = "pad",
+    preactivation: bool = False,
+    seed: int = 0,
+) -> ResNet:
+    """Three stages of three blocks with 16, 32, 64 channels: the network of He et al. for CIFAR-10.
+
+    Convolutions are drawn from He's normal distribution, the head from torch's default. Parameter names are those of
+    the widespread public implementations, so that published CIFAR-10 weights load.
+
+    Args:
+        width: factor on all channel counts.
+        shortcut: `pad` (the paper's option A), `project` (option B), or `none` (a plain network, for comparison).
+        preactivation: normalization and ReLU before every convolution instead of after it.
+
+    References:
+        He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2016, arXiv:1512.03385.
+        He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, 2016, arXiv:1603.05027 (`preactivation`).
+    """
+    widths = [round(width * channels) for channels in (16, 32, 64)]
+    return _resnet("resnet20", shape, classes, widths, 3, shortcut, preactivation, seed)
+
+
+def resnet18(
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    width: float = 1.0,
+    shortcut: Shortcut = "project",
+    preactivation: bool = False,
+    seed: int = 0,
+) -> ResNet:
+    """Four stages of two blocks with 64, 128, 256, 512 channels, behind a CIFAR stem.
+
+    Args and references: as `resnet20`.
+    """
+    widths = [round(width * channels) for channels in (64, 128, 256, 512)]
+    return _resnet("resnet18", shape, classes, widths, 2, shortcut, preactivation, seed)
