@@ -104,7 +104,7 @@ def test_vit_pools_by_token_or_mean_and_knows_positions():
     ("make", "says"),
     [
         (lambda: convnet64((3, 8, 8), 10), "at least 9 x 9"),
-        (lambda: lenet((32, 32), 10), "channels, height, width"),
+        (lambda: lenet((3, 0, 32), 10), "channels, height, width"),
         (lambda: mlp((3, 8, 8), 1), "at least 2 classes"),
         (lambda: lenet((3, 8, 8), 10, activation="Sigmoidd"), 'did you mean "sigmoid"'),
         (lambda: vit((3, 30, 30), 10, heads=5), "do not tile"),

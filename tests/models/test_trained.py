@@ -55,4 +55,4 @@ def test_bad_settings(digits_data):
     with pytest.raises(BadConfig):
         trained(model, digits_data, steps=-1)
     with pytest.raises(BadInput, match="diverged"):
-        trained(model, digits_data, steps=50, lr=1e30)
+        trained(mlp((1, 8, 8), 10), digits_data, steps=50, lr=1e30)
