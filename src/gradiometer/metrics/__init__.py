@@ -1,1 +1,25 @@
-"""metrics."""
+"""Figures of merit, one value an example. `METRICS` is the catalogue; `score` is where truth meets guess."""
+
+from .baselines import blind_pictures
+from .card import MetricCard
+from .catalogue import METRICS
+from .identification import identification_rank
+from .image import mse, pixels, psnr, ssim
+from .labels import label_overlap
+from .score import ExampleScore, LabelScore, score, score_labels
+
+__all__ = [
+    "METRICS",
+    "ExampleScore",
+    "LabelScore",
+    "MetricCard",
+    "blind_pictures",
+    "identification_rank",
+    "label_overlap",
+    "mse",
+    "pixels",
+    "psnr",
+    "score",
+    "score_labels",
+    "ssim",
+]

@@ -1,19 +1,11 @@
 """Small seeded reference victims: `fn(shape, classes, *, seed=0, ...) -> nn.Module`. `MODELS` is the catalogue."""
 
 from .age import trained
-from .convnet import convnet64, convnet64_card
-from .lenet import lenet, lenet_card
-from .mlp import mlp, mlp_card
-from .resnet import resnet18, resnet18_card, resnet20, resnet20_card
-from .vit import vit, vit_card
-
-MODELS = {
-    "mlp": (mlp, mlp_card),
-    "lenet": (lenet, lenet_card),
-    "convnet64": (convnet64, convnet64_card),
-    "resnet18": (resnet18, resnet18_card),
-    "resnet20": (resnet20, resnet20_card),
-    "vit": (vit, vit_card),
-}
+from .catalogue import MODELS
+from .convnet import convnet64
+from .lenet import lenet
+from .mlp import mlp
+from .resnet import resnet18, resnet20
+from .vit import vit
 
 __all__ = ["MODELS", "convnet64", "lenet", "mlp", "resnet18", "resnet20", "trained", "vit"]

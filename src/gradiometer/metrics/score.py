@@ -1,0 +1,162 @@
+"""score: THE place where truth meets guess. Nothing before it sees both, and nothing after it needs either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import BadInput, Batch, Data, Field, Guess, Unsupported, spawn
+from gradiometer.numerics.assignment import assign
+
+from .baselines import ORACLE, blind_pictures
+from .identification import draw_others, identification_rank
+from .image import mse, pixels, psnr, ssim
+from .labels import blind_labels, label_overlap
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleScore:
+    """How well one true example was recovered.
+
+    Args:
+        mse, psnr, ssim: of the picture assigned to it, on pixels in [0,1]; psnr in dB.
+        rank: place of the truth among `candidates`, ordered by distance to the picture; 1 is best.
+        identified: rank 1, among at least two candidates.
+        blind_psnr, blind_name: the blind baseline that comes nearest to this very example (dB).
+        blind_identified: whether that baseline identifies it. `nearest_public` is left out here: chosen with the truth,
+            it would often "identify" (26 of 40 digits among 100) what nobody has seen.
+        noise_psnr: of the same attack on an update of pure noise, where that was run; it is one of the baselines.
+        gain: psnr - blind_psnr, in dB. Only what is above zero can be leakage.
+        matched: False if the attack gave no (finite) picture for this example. It is then scored as a gray picture,
+            and never identified.
+        guess: position of the assigned picture in the guess, None where not matched.
+    """
+
+    mse: float
+    psnr: float
+    ssim: float
+    rank: int
+    candidates: int
+    identified: bool
+    blind_psnr: float
+    blind_name: str
+    blind_identified: bool
+    noise_psnr: float | None
+    gain: float
+    matched: bool
+    guess: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScore:
+    """How well the multiset of labels was recovered: overlap in [0,1], that of the best blind guess, and equality."""
+
+    overlap: float
+    blind: float
+    exact: bool
+
+
+def score(
+    guess: Guess,
+    truth: Batch,
+    data: Data,
+    *,
+    rng: torch.Generator,
+    candidates: int = 100,
+    noise_guess: Guess | None = None,
+) -> list[ExampleScore]:
+    """Scores every true example.
+
+    Guessed pictures are assigned to true ones one to one, at the least total squared error. An attack may not offer more
+    pictures than there are examples and let the truth choose: the most confident count, or the first where it states no
+    confidence. Pictures with values that are not finite are no guesses.
+
+    Args:
+        guess: the attack's; without `x`, nothing is matched.
+        truth: the private batch, [n, ...] in the model's units.
+        data: where the other candidates and the blind baselines come from.
+        candidates: N of the identification; fewer where there are fewer pictures.
+        noise_guess: of the same attack on `update.noise(rng)`.
+
+    Returns:
+        n scores, in the order of `truth`.
+
+    Raises:
+        BadInput: guessed pictures do not have the shape of the data.
+        Unsupported: the data are no pictures.
+    """
+    field = data.layout.get("x")
+    if field is None or field.kind != "pixels":
+        raise Unsupported("score() compares pictures, and these data have none", fix='give the layout an "x" of pixels')
+    others_rng, blind_rng = spawn(rng), spawn(rng)
+    real = pixels(truth["x"], field)
+    shown, source = _assigned(guess, real, field)
+    blind = blind_pictures(truth, data, rng=blind_rng)
+    if noise_guess is not None:
+        blind["noise"], _ = _assigned(noise_guess, real, field)
+    likeness = {name: psnr(pictures, real).tolist() for name, pictures in blind.items()}
+    errors, ratios, similarities = (metric(shown, real).tolist() for metric in (mse, psnr, ssim))
+    scores = []
+    for i, picture in enumerate(real):
+        others = draw_others(picture, data, candidates=candidates, rng=others_rng)
+        ranked = sorted(blind, key=lambda name: likeness[name][i], reverse=True)
+        best, runnable = ranked[0], next(name for name in ranked if name != ORACLE)
+        matched = source[i] is not None
+        rank = identification_rank(shown[i], picture, others) if matched else len(others) + 1
+        scores.append(
+            ExampleScore(
+                mse=errors[i],
+                psnr=ratios[i],
+                ssim=similarities[i],
+                rank=rank,
+                candidates=len(others) + 1,
+                identified=rank == 1 and len(others) > 0,
+                blind_psnr=likeness[best][i],
+                blind_name=best,
+                blind_identified=identification_rank(blind[runnable][i], picture, others) == 1 and len(others) > 0,
+                noise_psnr=likeness["noise"][i] if "noise" in blind else None,
+                gain=ratios[i] - likeness[best][i],
+                matched=matched,
+                guess=source[i],
+            )
+        )
+    return scores
+
+
+def score_labels(guess: Guess, truth: Batch, data: Data) -> LabelScore:
+    """Scores guessed labels as a multiset; a guess without `y` recovers nothing.
+
+    Raises:
+        BadInput: guessed labels that are not [n].
+    """
+    real, classes = truth["y"], data.layout["y"].classes or int(truth["y"].max()) + 1
+    blind = max(label_overlap(labels, real, classes) for labels in blind_labels(len(real), data))
+    if "y" not in guess:
+        return LabelScore(overlap=0.0, blind=blind, exact=False)
+    if guess["y"].ndim != 1:
+        raise BadInput(f"guessed labels have shape {tuple(guess['y'].shape)} where [n] is due")
+    overlap = label_overlap(guess["y"].detach().cpu().long(), real, classes)
+    return LabelScore(overlap=overlap, blind=blind, exact=overlap == 1.0)
+
+
+def _assigned(guess: Guess, real: Tensor, field: Field) -> tuple[Tensor, list[int | None]]:
+    """For every real picture the guessed one (gray where there is none), and its position in the guess."""
+    shown = torch.full_like(real, 0.5)
+    source: list[int | None] = [None] * len(real)
+    if "x" not in guess:
+        return shown, source
+    offered = guess["x"].detach().cpu()
+    if tuple(offered.shape[1:]) != field.shape:
+        raise BadInput(f"the attack's pictures have shape {tuple(offered.shape[1:])} where the data have {field.shape}")
+    order = torch.arange(len(offered))
+    if guess.confidence is not None:
+        order = guess.confidence.detach().cpu().nan_to_num(-1.0).argsort(descending=True, stable=True)
+    finite = offered.flatten(1).isfinite().all(1)
+    keep = order[finite[order]][: len(real)]
+    pictures = pixels(offered[keep], field)
+    if len(keep):
+        for i, j in assign(torch.stack([mse(pictures, one[None]) for one in real])):
+            shown[i], source[i] = pictures[j], int(keep[j])
+    return shown, source
