@@ -1,1 +1,22 @@
-"""image."""
+"""Attacks that reconstruct pictures."""
+
+from .dlg import DLG
+from .fedavg_matching import FedAvgMatching
+from .gia import GIAEstimate, GIARunning
+from .huang import Huang
+from .inverting_gradients import InvertingGradients
+from .linear_bias import LinearBias
+from .modern import Modern
+from .see_through import SeeThrough
+
+__all__ = [
+    "DLG",
+    "FedAvgMatching",
+    "GIAEstimate",
+    "GIARunning",
+    "Huang",
+    "InvertingGradients",
+    "LinearBias",
+    "Modern",
+    "SeeThrough",
+]

@@ -1,0 +1,172 @@
+"""Matching: optimize a dummy batch until the update that it would cause is the one that was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update, spawn
+from gradiometer.numerics.distances import Cosine, Distance
+from gradiometer.numerics.median import median_filter
+from gradiometer.numerics.priors import Prior, TotalVariation
+
+from .descent import Adam, Descent
+from .problem import Problem, pictures, simulated_client
+from .starts import Start
+from .trial import Budget, Exhausted, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching(Attack):
+    """Minimizes D(update of the unknown batch, sent update) + priors over the unknown batch.
+
+    Every published gradient-matching attack on pictures is a setting of these parts. The unknown batch goes through the
+    client's own code, in the client's mode and recipe. Candidates are compared by this objective alone.
+
+    Args:
+        distance: of updates.
+        priors: penalties on the pictures.
+        optimizer: `Adam` or `LBFGS`, with step size and schedule.
+        start: `randn`, `gray`, `mean` (of the public data), `patterned` (a repeated tile) or `zeros`.
+        boxed: pictures are brought back to their legal range after every step.
+        median_every: a 3 x 3 median filter every so many evaluations.
+        restarts: how many starts are descended side by side; the lowest objective is returned.
+        iterations: evaluations of the objective a start.
+        seconds: limit over all starts. With a limit the guess depends on the speed of the machine.
+        patience: stop a start whose best objective falls by less than a thousandth in so many evaluations.
+        match: `strong` simulates the whole local training of a weight delta, `weak` takes the delta as one gradient.
+        labels: the attack that recovers labels where the threat grants none.
+        joint_labels: without labels and such an attack, optimize probabilities of the classes together with the pictures.
+        channel: a defense's channel, known to an informed attacker; its likelihood replaces the distance.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Optimizes a dummy batch until its update matches the one that was sent; every part is a setting.",
+        modality="image",
+        family="matching",
+        formula="min_x D(update(x), sent) + priors(x)",
+        needs=("model", "recipe", "batch_size"),
+    )
+    distance: Distance = Cosine()
+    priors: tuple[Prior, ...] = (TotalVariation(),)
+    optimizer: Descent = Adam()
+    start: Start = "randn"
+    boxed: bool = True
+    median_every: int | None = None
+    restarts: int = 1
+    iterations: int = 1000
+    seconds: float | None = None
+    patience: int | None = None
+    match: Literal["strong", "weak"] = "strong"
+    labels: Attack | None = None
+    joint_labels: bool = False
+    channel: Channel | None = None
+
+    def __post_init__(self) -> None:
+        counts = {"iterations": self.iterations, "restarts": self.restarts, "median_every": self.median_every}
+        counts["patience"] = self.patience
+        problems = [
+            f"{name} must be at least 1, got {count}"
+            for name, count in counts.items()
+            if count is not None and count < 1
+        ]
+        if self.seconds is not None and not self.seconds > 0:
+            problems.append(f"seconds must be positive, got {self.seconds}")
+        if problems:
+            raise BadConfig(f"{type(self).__name__} cannot run with these settings", problems=problems)
+
+    def run(self, update: Update, rng: torch.Generator) -> Guess:
+        budget = Budget(evaluations=self.iterations, seconds=self.seconds, patience=self.patience)
+        problem, source = self._problem(update, spawn(rng))
+        trials = [self._trial(problem, budget, spawn(rng), again=i > 0) for i in range(self.restarts)]
+        self._descend(trials, problem)
+        best = min(trials, key=lambda trial: trial.value)
+        if not best.best:
+            raise NotApplicable(
+                "the objective was not finite at any start", fix="check the update, or lower the step size"
+            )
+        answer = problem.answer(best.best)
+        if update.labels is not None:
+            del answer["y"]  # what was granted is no claim
+        return Guess(
+            tensors={name: value.detach().cpu() for name, value in answer.items()},
+            objective=best.value,
+            curve=best.curve,
+            notes={
+                "labels": source,
+                "distance": best.distance,
+                "iterations": sum(trial.evaluations for trial in trials),
+                "stopped": [trial.stopped for trial in trials],
+                "objectives": [trial.value for trial in trials],
+                **({"match": self.match} if update.sends == "delta" else {}),
+            },
+        )
+
+    def probe(self, update: Update, rng: torch.Generator, starts: int = 4) -> list[float]:
+        problem, _ = self._problem(update, spawn(rng))
+        return [problem.objective(problem.start("randn", spawn(rng))).value for _ in range(starts)]
+
+    def observing(self, channel: Channel) -> Self:
+        labels = None if self.labels is None else self.labels.observing(channel) or self.labels
+        return replace(self, channel=channel, labels=labels)
+
+    def _problem(self, update: Update, rng: torch.Generator) -> tuple[Problem, str]:
+        like = pictures(update, type(self).__name__)
+        labels, source = self._labels(update, rng)
+        terms = tuple(prior.term(update.replace(labels=labels)) for prior in self.priors)
+        engine = simulated_client(
+            update,
+            distance=self.distance,
+            channel=self.channel,
+            weak=self.match == "weak",
+            watch=frozenset(name for term in terms for name in term.watches),
+            seed=int(torch.randint(2**31, (), generator=rng)),
+        )
+        return Problem(update=update, engine=engine, terms=terms, labels=labels, like=like, boxed=self.boxed), source
+
+    def _labels(self, update: Update, rng: torch.Generator) -> tuple[Tensor | None, str]:
+        if update.labels is not None:
+            return update.labels, "granted"
+        if self.labels is not None:
+            found, name = self.labels.run(update, rng)["y"], type(self.labels).__name__
+            if len(found) != update.need("batch_size"):
+                raise NotApplicable(f"{name} recovered {len(found)} labels for {update.batch_size} examples")
+            return found, name
+        if self.joint_labels:
+            return None, "joint"
+        if "y" in update.layout:
+            return update.need("labels"), ""
+        raise NotApplicable("the layout names no labels; this attack simulates a loss that needs them")
+
+    def _trial(self, problem: Problem, budget: Budget, rng: torch.Generator, *, again: bool) -> Trial:
+        return Trial(
+            unknowns=problem.start(self.start, rng, again=again),
+            objective=problem.objective,
+            project=problem.project,
+            budget=budget,
+            rng=rng,
+        )
+
+    def _descend(self, trials: list[Trial], problem: Problem) -> None:
+        """All starts side by side, because some priors compare them."""
+        running: list[Any] = [(trial, self.optimizer.descend(trial)) for trial in trials]
+        while running:
+            if len(trials) > 1:
+                consensus = torch.stack([trial.unknowns[0] for trial in trials]).mean(0)
+                for trial in trials:
+                    trial.consensus = consensus
+            running = [(trial, steps) for trial, steps in running if self._advance(trial, steps)]
+
+    def _advance(self, trial: Trial, steps: Any) -> bool:
+        before = trial.evaluations
+        try:
+            next(steps)
+        except Exhausted:
+            return False
+        every = self.median_every
+        if every is not None and trial.evaluations // every > before // every:
+            trial.unknowns[0] = median_filter(trial.unknowns[0])
+        return True

@@ -1,0 +1,137 @@
+"""Problem: one update made ready for matching: what is unknown, what it decodes to, and what is minimized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import (
+    Batch,
+    Channel,
+    Field,
+    NotApplicable,
+    Recipe,
+    Update,
+    Values,
+    clone_model,
+    trainable,
+)
+from gradiometer.numerics.distances import ChannelDistance, Distance
+from gradiometer.numerics.engine import Engine, Point
+from gradiometer.numerics.terms import Inputs, Iterate, Term
+
+from .starts import Start, picture_start
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """Unknown are the pictures `x`, and with `labels` None also one row of logits an example.
+
+    Args:
+        engine: the client's simulation, compared with what was sent.
+        terms: the priors, prepared.
+        labels: [n], or None where they are unknown too.
+        like: a tensor of the pictures' shape, dtype and device.
+    """
+
+    update: Update
+    engine: Engine
+    terms: tuple[Term, ...]
+    labels: Tensor | None
+    like: Tensor
+    boxed: bool
+
+    @property
+    def field(self) -> Field:
+        return self.update.layout["x"]
+
+    def start(self, kind: Start, rng: torch.Generator, *, again: bool = False) -> list[Tensor]:
+        """First unknowns: pictures, and logits drawn from a normal distribution where labels are unknown."""
+        x = picture_start(kind, self.update, self.field, like=self.like, again=again, rng=rng)
+        if self.labels is not None:
+            return [x]
+        logits = torch.randn(self.like.shape[0], _classes(self.update), generator=rng)
+        return [x, logits.to(self.like)]
+
+    def decode(self, unknowns: Sequence[Tensor]) -> Batch:
+        """The batch that the unknowns stand for; unknown labels are probabilities."""
+        return Batch(x=unknowns[0], y=unknowns[1].softmax(1) if self.labels is None else self.labels)
+
+    def answer(self, unknowns: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What to claim: pictures within their limits, and the likeliest label of each."""
+        x = self.field.clamp(unknowns[0])
+        return {"x": x, "y": unknowns[1].argmax(1) if self.labels is None else self.labels}
+
+    def project(self, unknowns: Sequence[Tensor]) -> list[Tensor]:
+        """Pictures brought back to their limits, if the attack is boxed."""
+        x = self.field.clamp(unknowns[0]) if self.boxed else unknowns[0]
+        return [x, *unknowns[1:]]
+
+    def objective(self, unknowns: Sequence[Tensor], consensus: Tensor | None = None) -> Point:
+        """Distance plus priors, with the derivative by every unknown."""
+
+        def penalty(batch: Batch, inputs: Inputs) -> Tensor:
+            at = Iterate(x=batch["x"], consensus=consensus, inputs=inputs)
+            return torch.stack([term.penalty(at) for term in self.terms]).sum()
+
+        return self.engine(unknowns, self.decode, penalty if self.terms else None)
+
+
+def pictures(update: Update, name: str) -> Tensor:
+    """Zeros of the shape, dtype and device of the private pictures.
+
+    Raises:
+        NotApplicable: the layout is not that of pictures with at most a label.
+    """
+    layout = update.layout
+    if "x" not in layout or layout["x"].kind != "pixels" or not set(layout) <= {"x", "y"}:
+        raise NotApplicable(
+            f"{name} reconstructs pictures `x` with labels `y`, and the layout holds {sorted(layout)}",
+            fix="choose an attack for this kind of data",
+        )
+    if update.clients > 1:
+        raise NotApplicable(f"{name} reads the update of one client, and this is a sum over {update.clients}")
+    weights = list(trainable(update.need("model")).values())
+    if not weights:
+        raise NotApplicable(f"{name} needs a model with trained parameters")
+    return weights[0].new_zeros(update.need("batch_size"), *layout["x"].shape)
+
+
+def _classes(update: Update) -> int:
+    classes = update.layout["y"].classes if "y" in update.layout else None
+    if not classes:
+        raise NotApplicable("unknown labels can only be optimized where the layout says how many classes there are")
+    return classes
+
+
+def simulated_client(
+    update: Update, *, distance: Distance, channel: Channel | None, weak: bool, watch: frozenset[str], seed: int
+) -> Engine:
+    """The engine for this update.
+
+    A weight delta is compared per step and unit of learning rate, as the mean gradient that it stands for; `weak`
+    simulates no more than that one gradient. A channel compares what was really sent, in its own units.
+    """
+    recipe: Recipe = update.need("recipe")
+    unit = -recipe.lr * recipe.steps
+    delta = update.sends == "delta"
+    if delta and weak:
+        recipe = Recipe(sends="gradient", mode=recipe.mode, examples=recipe.examples)
+    sent: Values = update.values if channel is not None else update.as_gradient()
+    scale = 1.0
+    if delta and channel is None and not weak:
+        scale = 1 / unit
+    elif delta and channel is not None and weak:
+        scale = unit
+    return Engine(
+        model=clone_model(update.need("model")),
+        loss=update.need("loss"),
+        recipe=recipe,
+        compare=(ChannelDistance(channel=channel) if channel is not None else distance).against(sent),
+        scale=scale,
+        seed=seed,
+        watch=watch,
+    )

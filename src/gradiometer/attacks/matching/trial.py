@@ -1,0 +1,101 @@
+"""Trial: one start of the optimization, with its own count, best point and curve."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gradiometer.numerics.engine import Point
+
+CURVE_POINTS = 100
+
+
+class Exhausted(Exception):
+    """The evaluations or seconds of this trial are used up. Never leaves this package."""
+
+
+@dataclass(kw_only=True)
+class Budget:
+    """Evaluations a start, and seconds over all starts (None: no limit)."""
+
+    evaluations: int
+    seconds: float | None = None
+    patience: int | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    def spent(self, evaluations: int) -> float:
+        """The part of the budget that is gone, in [0, 1]: schedules follow it, so that a short time also anneals."""
+        counted = evaluations / self.evaluations
+        return min(
+            1.0, counted if self.seconds is None else max(counted, (time.monotonic() - self.began) / self.seconds)
+        )
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """Holds the current unknowns of one start and remembers the best ones by the attack's own objective.
+
+    Args:
+        unknowns: the start.
+        objective: value and gradient at given unknowns, given the mean picture of all starts.
+        project: brings unknowns back to their legal values.
+        rng: for noise in the descent.
+    """
+
+    unknowns: list[Tensor]
+    objective: Callable[[Sequence[Tensor], Tensor | None], Point]
+    project: Callable[[Sequence[Tensor]], list[Tensor]]
+    budget: Budget
+    rng: torch.Generator
+    consensus: Tensor | None = None
+    evaluations: int = 0
+    best: list[Tensor] = field(default_factory=list)
+    value: float = math.inf
+    distance: float = math.inf
+    values: list[float] = field(default_factory=list)
+    stopped: str = ""
+    _mark: tuple[float, int] = (math.inf, 0)
+
+    @property
+    def progress(self) -> float:
+        """How much of the budget is spent, in [0, 1]."""
+        return self.budget.spent(self.evaluations)
+
+    def evaluate(self, unknowns: Sequence[Tensor]) -> Point:
+        """The objective at `unknowns`, counted and remembered.
+
+        Raises:
+            Exhausted: nothing is left of the budget, no progress for `patience` evaluations, or the objective is not finite.
+        """
+        if self.progress >= 1:
+            self.stop("budget" if self.evaluations >= self.budget.evaluations else "seconds")
+        point = self.objective(unknowns, self.consensus)
+        self.evaluations += 1
+        self.values.append(point.value)
+        if not math.isfinite(point.value):
+            self.stop("objective not finite")
+        if point.value < self.value:
+            self.best = [value.detach().clone() for value in unknowns]
+            self.value, self.distance = point.value, point.distance
+        if self.value < 0.999 * self._mark[0]:
+            self._mark = (self.value, self.evaluations)
+        elif self.budget.patience is not None and self.evaluations - self._mark[1] >= self.budget.patience:
+            self.stop("plateau")
+        return point
+
+    def stop(self, reason: str) -> None:
+        """Ends this trial."""
+        self.stopped = reason
+        raise Exhausted(reason)
+
+    @property
+    def curve(self) -> tuple[float, ...]:
+        """The objective over the evaluations, at most 100 points, first and last among them."""
+        last = len(self.values) - 1
+        points = min(CURVE_POINTS, len(self.values))
+        return tuple(self.values[round(i * last / max(points - 1, 1))] for i in range(points))

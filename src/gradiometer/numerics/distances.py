@@ -1,0 +1,121 @@
+"""Distances between a simulated and a sent update, each with its derivative in closed form.
+
+`distance.against(sent)` prepares the comparison once; the comparison then maps simulated values (same names) to the
+distance and to its derivative by every simulated entry, the cotangent that the engine pulls back to the unknown. Closed
+forms spare the graph through the objective. Every distance is relative: 0 is a perfect match, and an unrelated update
+lies in the order of 1, so that weights of priors mean the same for large and small gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Channel, Values
+
+Comparison = Callable[[Values], tuple[Tensor, dict[str, Tensor]]]
+
+
+class Distance(Protocol):
+    """How far a simulated update is from the sent one."""
+
+    def against(self, sent: Values) -> Comparison:
+        """Prepares the comparison with `sent`: simulated values -> (scalar, its derivative by each of them)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquaredL2:
+    """||s - t||^2 / ||t||^2 over all entries of all tensors."""
+
+    def against(self, sent: Values) -> Comparison:
+        scale = 1 / _floor(_dot(sent, sent))
+
+        def compare(simulated: Values) -> tuple[Tensor, dict[str, Tensor]]:
+            gap = {name: simulated[name] - target for name, target in sent.items()}
+            return scale * _dot(gap, gap), {name: 2 * scale * value for name, value in gap.items()}
+
+        return compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class L1:
+    """sum |s - t| / sum |t| over all entries of all tensors."""
+
+    def against(self, sent: Values) -> Comparison:
+        scale = 1 / _floor(_total_magnitude(sent))
+
+        def compare(simulated: Values) -> tuple[Tensor, dict[str, Tensor]]:
+            gap = {name: simulated[name] - target for name, target in sent.items()}
+            return scale * _total_magnitude(gap), {name: scale * value.sign() for name, value in gap.items()}
+
+        return compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """1 - <s, t> / (||s|| ||t||), all tensors flattened into one vector. Blind to the length of the update."""
+
+    def against(self, sent: Values) -> Comparison:
+        squared_length = _dot(sent, sent)
+
+        def compare(simulated: Values) -> tuple[Tensor, dict[str, Tensor]]:
+            squared = _floor(_dot(simulated, simulated))
+            across = 1 / _floor((squared * squared_length).sqrt())
+            cosine = _dot(simulated, sent) * across
+            along = cosine / squared
+            return 1 - cosine, {name: along * simulated[name] - across * target for name, target in sent.items()}
+
+        return compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerwiseCosine:
+    """The mean over tensors of 1 - <s_l, t_l> / (||s_l|| ||t_l||): every tensor counts the same, whatever its length."""
+
+    def against(self, sent: Values) -> Comparison:
+        layers = {name: Cosine().against({name: target}) for name, target in sent.items()}
+
+        def compare(simulated: Values) -> tuple[Tensor, dict[str, Tensor]]:
+            values, cotangents = [], {}
+            for name, layer in layers.items():
+                value, cotangent = layer({name: simulated[name]})
+                values.append(value)
+                cotangents[name] = cotangent[name] / len(layers)
+            return torch.stack(values).mean(), cotangents
+
+        return compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelDistance:
+    """The distance that somebody computes who knows the defense: the channel's negative log-likelihood."""
+
+    channel: Channel
+
+    def against(self, sent: Values) -> Comparison:
+        def compare(simulated: Values) -> tuple[Tensor, dict[str, Tensor]]:
+            leaves = {name: value.detach().requires_grad_() for name, value in simulated.items()}
+            with torch.enable_grad():
+                value = self.channel.distance(leaves, sent)
+                slopes = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+            return value.detach(), dict(zip(leaves, slopes))
+
+        return compare
+
+
+def _dot(a: Values, b: Values) -> Tensor:
+    return torch.stack([torch.dot(a[name].reshape(-1), b[name].reshape(-1)) for name in b]).sum()
+
+
+def _total_magnitude(values: Values) -> Tensor:
+    return torch.stack([value.abs().sum() for value in values.values()]).sum()
+
+
+def _floor(value: Tensor) -> Tensor:
+    """Keeps a vanishing length from dividing by zero; never reached by an update that says anything."""
+    return value.clamp_min(torch.finfo(value.dtype).tiny)

@@ -1,0 +1,103 @@
+"""The engine of gradient matching: the objective and its derivative by the unknown, for any client and any distance.
+
+For an unknown z that is decoded to a batch b(z), the client's own code gives the update s(z) that this batch would have
+caused; the engine returns D(s(z), sent) + priors and their derivative by z. The derivative is one double backward: the
+distance's closed-form cotangent dD/ds is pulled back through s, together with the priors, in a single pass. Gradients by
+the weights are built once (they are the update) and never differentiated by the weights again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gradiometer.core import Batch, Loss, NotApplicable, Recipe, simulate
+
+from .distances import Comparison
+from .terms import Inputs, watching
+
+Decode = Callable[[Sequence[Tensor]], Batch]
+Penalty = Callable[[Batch, Inputs], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """The objective at one unknown: its value, the distance alone, and the derivative by every unknown tensor."""
+
+    value: float
+    distance: float
+    gradient: list[Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engine:
+    """A client's simulation, prepared for many evaluations.
+
+    Args:
+        model: the start of the round; its weights and buffers are never written to.
+        loss, recipe: the client's.
+        compare: maps simulated values to a distance and its derivative (`distance.against(sent)`).
+        scale: simulated values are multiplied by it first (a weight delta times -1 / (lr * steps) is a mean gradient).
+        seed: of the order of examples and of dropout masks, the same in every evaluation: the client's own draw is
+            not known, and an objective that changes under the optimizer's feet cannot be minimized.
+        watch: layers whose inputs the priors read.
+    """
+
+    model: nn.Module
+    loss: Loss
+    recipe: Recipe
+    compare: Comparison
+    scale: float = 1.0
+    seed: int = 0
+    watch: frozenset[str] = frozenset()
+
+    def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
+        """Evaluates once.
+
+        Args:
+            unknowns: what to differentiate by; left as they are.
+            decode: differentiable map from the unknowns to the batch that the client would hold.
+            penalty: the sum of the priors, given that batch and the inputs of the watched layers.
+
+        Raises:
+            NotApplicable: the update does not depend on the unknowns, or cannot be differentiated twice.
+        """
+        leaves = [value.detach().requires_grad_() for value in unknowns]
+        # Fused attention has no second derivative; the plain formula has.
+        with torch.enable_grad(), watching(self.model, self.watch) as inputs, sdpa_kernel(SDPBackend.MATH):
+            batch = decode(leaves)
+            simulated = self._simulate(batch)
+            extra = None if penalty is None else penalty(batch, inputs)
+        value, cotangents = self.compare({name: v.detach() for name, v in simulated.items()})
+        roots = {name: v for name, v in simulated.items() if name in cotangents and v.requires_grad}
+        if not roots:
+            raise NotApplicable("the client's update does not depend on the data in a way that can be differentiated")
+        outputs, pulls = list(roots.values()), [cotangents[name] for name in roots]
+        total = value
+        if extra is not None and extra.requires_grad:
+            total = value + extra.detach()
+            outputs, pulls = [*outputs, extra], [*pulls, torch.ones_like(extra)]
+        slopes = _pulled_back(outputs, leaves, pulls)
+        return Point(value=float(total), distance=float(value), gradient=slopes)
+
+    def _simulate(self, batch: Batch) -> Mapping[str, Tensor]:
+        random = self.recipe.mode == "train" or self.recipe.shuffle
+        rng = torch.Generator().manual_seed(self.seed) if random else None
+        values = simulate(self.model, self.loss, self.recipe, batch, rng=rng, differentiable=True).values
+        return values if self.scale == 1 else {name: self.scale * value for name, value in values.items()}
+
+
+def _pulled_back(outputs: list[Tensor], leaves: list[Tensor], pulls: list[Tensor]) -> list[Tensor]:
+    try:
+        return list(torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True))
+    except RuntimeError as error:
+        if "derivative for" in str(error) or "once_differentiable" in str(error):
+            raise NotApplicable(
+                f"the model holds an operation without second derivative: {str(error).splitlines()[0]}",
+                fix="replace that operation, or choose an attack that does not differentiate the gradient",
+            ) from error
+        raise
