@@ -95,7 +95,10 @@ class Cell(Record):
 
 
 class Row(Record):
-    """The verdict on one defense of one client: the worst attack of every example counts."""
+    """The verdict on one defense of one client: the worst attack of every example counts.
+
+    `rate` carries a two-sided interval; `bounds` the exact one-sided ones that the verdict rests on.
+    """
 
     client: str
     defense: str
@@ -104,6 +107,7 @@ class Row(Record):
     level: Severity
     reasons: list[str] = Field(default_factory=list)
     rate: Estimate | None = None
+    bounds: Estimate | None = None
     blind_rate: float | None = None
     tolerance: float = 0.1
     more_examples: int | None = None
@@ -198,3 +202,12 @@ class Result(Record):
     controls: list[Control] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
     not_tried: list[str] = Field(default_factory=list)
+
+    @property
+    def worst(self) -> Estimate:
+        """The leak rate of the worst row with its exact one-sided bounds; [0, 1] where nothing was measured.
+
+        `assert audit(...).worst.upper < 0.05` holds a pipeline to its defense.
+        """
+        unknown = Estimate(value=0.0, lower=0.0, upper=1.0, n=0, method="nothing was measured")
+        return max((row.bounds or unknown for row in self.rows), key=lambda bounds: bounds.upper, default=unknown)

@@ -111,7 +111,7 @@ def _aggregate(model: nn.Module, sent: Sequence[Sent], *, rate: float) -> nn.Mod
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in sent[0].values:
-                parameter += rate * torch.stack([one.values[name] for one in sent]).mean(0)
+                parameter.add_(rate * torch.stack([one.values[name] for one in sent]).mean(0))
         for name, buffer in model.named_buffers():
             values = torch.stack([one.buffers[name] for one in sent])
             buffer.copy_(values.mean(0) if buffer.is_floating_point() else values[0])

@@ -1,0 +1,141 @@
+"""Advice: what was found, in words; what to do about it; and the cheapest defense that held."""
+
+from __future__ import annotations
+
+from .evidence import Evidence
+from .plan import digest
+from .schema import Cell, Finding, Recommendation, Row
+from .setup import UNDEFENDED
+
+STRONGER = "try a stronger setting of the defenses listed, larger local batches, or several local steps between updates"
+
+
+def findings(rows: list[Row], cells: list[Cell], threat: str) -> list[Finding]:
+    """One finding a row whose pictures leak, and one a row whose labels leak; the gravest first."""
+    found = [_pictures(row, threat) for row in rows if row.verdict == "LEAKS"]
+    found += [finding for row in rows if (finding := _labels(row, cells))]
+    order = ("critical", "high", "medium", "low", "none")
+    return sorted(found, key=lambda finding: order.index(finding.severity))
+
+
+def recommendations(rows: list[Row], threat: str) -> list[Recommendation]:
+    """For each client the cheapest defense that held: the least loss of accuracy, then bytes, then seconds."""
+    return [
+        _recommendation(client, [row for row in rows if row.client == client], threat)
+        for client in dict.fromkeys(row.client for row in rows)
+    ]
+
+
+def headline(rows: list[Row], advice: list[Recommendation]) -> str:
+    """The result in one or two sentences."""
+    leaking = [row for row in rows if row.verdict == "LEAKS"]
+    if leaking:
+        bare = next((row for row in leaking if row.defense == UNDEFENDED), leaking[0])
+        assert bare.rate is not None
+        what = f"{bare.rate.value:.0%} of the examples of {bare.client} come back from {_through(bare.defense)} ({bare.worst_attack})."
+    elif all(row.verdict == "HOLDS" for row in rows):
+        what = f"No example came back from any update; the leak rate is below {max(row.tolerance for row in rows):.0%} for these attacks."
+    else:
+        what = "The attacks that ran showed no leak, and that settles nothing yet."
+    return " ".join([what, *(one.text for one in advice[:1])])
+
+
+def _through(defense: str) -> str:
+    return "undefended updates" if defense == UNDEFENDED else f"updates behind {defense}"
+
+
+def _pictures(row: Row, threat: str) -> Finding:
+    assert row.rate is not None
+    who = f"{row.worst_attack}{', by an attacker who knows the defense' if row.worst_informed else ''}"
+    defended = row.defense != UNDEFENDED
+    return Finding(
+        id=digest(["pictures", row.client, row.defense]),
+        severity=row.level,
+        title=f"Private pictures come back from {_through(row.defense)}",
+        detail=f"{row.rate.value:.0%} of {row.rate.n} examples are recovered and identified under the threat {threat}; "
+        f"{row.blind_rate or 0:.0%} from pure noise. Strongest attack: {who}.",
+        client=row.client,
+        defense=row.defense,
+        attack=row.worst_attack,
+        rate=row.rate,
+        fix=f"do not rely on {row.defense} at this setting; {STRONGER}"
+        if defended
+        else "do not send this update as it is: use a defense that held, or larger batches",
+    )
+
+
+def _labels(row: Row, cells: list[Cell]) -> Finding | None:
+    """Labels leak where their overlap is above that of the best blind guess with confidence."""
+    mine = [c for c in cells if (c.client, c.defense) == (row.client, row.defense) and c.status == "ok" and c.labels]
+    leaking = [c for c in mine if c.labels and c.blind_labels and c.labels.lower > c.blind_labels.value]
+    if not leaking:
+        return None
+    best = max(leaking, key=lambda c: c.labels.value if c.labels else 0.0)
+    assert best.labels is not None and best.blind_labels is not None
+    return Finding(
+        id=digest(["labels", row.client, row.defense]),
+        severity="medium",
+        title=f"Labels are read off {_through(row.defense)}",
+        detail=f"{best.labels.value:.0%} of the labels of a batch are recovered, where the best blind guess gets "
+        f"{best.blind_labels.value:.0%}. Attack: {best.attack}{', informed' if best.informed else ''}.",
+        client=row.client,
+        defense=row.defense,
+        attack=best.attack,
+        rate=best.labels,
+        fix="add noise to the last layer's gradient, or aggregate securely over many clients; dropping its bias does not help",
+    )
+
+
+def _recommendation(client: str, rows: list[Row], threat: str) -> Recommendation:
+    bare = [row for row in rows if row.defense == UNDEFENDED]
+    held = sorted((row for row in rows if row.verdict == "HOLDS" and row.defense != UNDEFENDED), key=_price)
+    if bare and bare[0].verdict == "HOLDS":
+        text = f"Undefended updates already held against these attacks under {threat}; a defense would guard against others."
+        return Recommendation(client=client, defense=UNDEFENDED, text=text)
+    if held:
+        best = held[0]
+        text = f"{best.defense} is the cheapest defense that held (leak rate under {best.tolerance:.0%}) against these attacks under {threat}{_cost_words(best)}."
+        return Recommendation(client=client, defense=best.defense, text=text)
+    quiet = [
+        row for row in rows if row.verdict == "INCONCLUSIVE" and row.more_examples and row.rate and not row.rate.value
+    ]
+    if quiet:
+        first = min(quiet, key=_price)
+        text = f"No defense is shown to hold yet: {first.defense} leaked nothing, and {first.more_examples} more examples without a leak would settle it."
+    elif all(row.defense == UNDEFENDED for row in rows):
+        text = "No defense was tried: add one with [[defense]] or --defense."
+    else:
+        text = f"No defense held: {STRONGER}."
+    return Recommendation(client=client, defense="", text=text)
+
+
+def _price(row: Row) -> tuple[float, float, float]:
+    cost = row.cost
+    drop = _drop(row)
+    return (1.0 if drop is None else round(max(drop, 0.0), 2), cost.bytes_ratio or 1.0, cost.seconds or 0.0)
+
+
+def _drop(row: Row) -> float | None:
+    before, after = row.cost.accuracy_undefended, row.cost.accuracy
+    return None if before is None or after is None else before.value - after.value
+
+
+def _cost_words(row: Row) -> str:
+    drop, parts = _drop(row), []
+    if drop is not None:
+        parts.append(f"accuracy {-100 * drop:+.1f} points")
+    if row.cost.bytes_ratio is not None:
+        parts.append(f"{row.cost.bytes_ratio:.0%} of the bytes")
+    if row.cost.epsilon is not None:
+        parts.append(f"epsilon {row.cost.epsilon:.3g} a round")
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def not_tried(evidence: Evidence, skipped: list[str]) -> list[str]:
+    """What a reader might take for tried: attacks that could not run here, and why."""
+    reasons: dict[str, set[str]] = {}
+    for case, batches in evidence.attacks.items():
+        for record in batches.values():
+            if record["status"] in ("not_applicable", "missing_knowledge"):
+                reasons.setdefault(f"{case.attack} on {case.client}: {record['reason']}", set()).add(case.defense)
+    return [*reasons, *dict.fromkeys(skipped)]

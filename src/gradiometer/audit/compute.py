@@ -1,0 +1,199 @@
+"""Computing one trial: a round is played, the attack reads what the observer sees, and `metrics.score` judges it."""
+
+from __future__ import annotations
+
+import errno
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradiometer.core import (
+    Attack,
+    Batch,
+    GradiometerError,
+    Guess,
+    Memory,
+    MissingKnowledge,
+    NotApplicable,
+    Unsupported,
+    Update,
+    derive,
+    play,
+)
+from gradiometer.metrics import score, score_labels
+
+from . import control, pricing
+from .claims import claims
+from .pictures import fingerprint, save_pictures
+from .setup import Setup
+from .targets import Victim
+from .trials import Trial
+
+Record = dict[str, Any]
+
+
+def compute(setup: Setup, trial: Trial, folder: Path | None, log: Callable[[str], None] = lambda _: None) -> Record:
+    """The trial's line: what it was, how it ended, and its figures.
+
+    Raises:
+        OSError: the disk is full. Everything else that goes wrong is part of the record.
+    """
+    started = time.process_time()
+    status, reason, body = "ok", "", {}
+    try:
+        body = _KINDS[trial.kind](setup, trial, folder)
+    except (NotApplicable, Unsupported) as error:
+        status, reason = "not_applicable", _reason(error)
+    except MissingKnowledge as error:
+        status, reason = "missing_knowledge", _reason(error)
+    except GradiometerError as error:
+        status, reason = "failed", _reason(error)
+    except Exception as error:  # attacks, defenses and models may be anybody's code: the record says what happened
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        status, reason = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        log(f"{trial}\n{traceback.format_exc()}")
+    told: Record = {"id": trial.id, "kind": trial.kind, "client": trial.client, "defense": trial.defense}
+    told |= {
+        "attack": trial.attack,
+        "informed": trial.informed,
+        "batch": trial.batch,
+        "status": status,
+        "reason": reason,
+    }
+    return {**told, "seconds": round(time.process_time() - started, 4), **body}
+
+
+def observe(setup: Setup, victim: Victim, number: int, defense: str, attack: Attack | None = None) -> Update:
+    """What the observer sees of one batch. All attacks see the same update, unless they tamper with the model.
+
+    Where the threat grants several rounds, the client repeats the batch and the observer averages: what is random in
+    the defense averages out, and nothing else does.
+    """
+    if victim.captured is not None:
+        return victim.captured.under(setup.threat)
+    assert victim.data is not None
+    rng = derive(setup.plan.seed, "round", victim.name, defense, number)
+    memory: Memory = {}
+    updates = [
+        play(
+            victim.client,
+            victim.batch(number),
+            rng=rng,
+            threat=setup.threat,
+            defense=setup.defenses.get(defense),
+            attack=attack,
+            public=victim.data.public,
+            memory=memory,
+            round=i,
+        )
+        for i in range(setup.threat.rounds)
+    ]
+    if len(updates) == 1:
+        return updates[0]
+    return updates[-1].replace(
+        values={name: torch.stack([u.values[name] for u in updates]).mean(0) for name in updates[0].values}
+    )
+
+
+def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
+    victim = setup.victims[trial.client]
+    attack = setup.attack(trial.attack, trial.defense, trial.informed)
+    update = observe(setup, victim, trial.batch, trial.defense, attack)
+    seed = setup.plan.seed
+    started = time.process_time()
+    guess = attack.run(update, derive(seed, "attack", trial.id))
+    seconds = time.process_time() - started
+    noise, refused = _on_noise(attack, update, seed, trial)
+    returned = fingerprint(guess)
+    body = judged(setup, victim, victim.batch(trial.batch), guess, noise, trial.batch) if victim.data else {}
+    if victim.data is None:
+        body |= {"claims": claims(update, guess, noise)}
+    body |= {
+        "attack_seconds": round(seconds, 4),
+        "objective": guess.objective,
+        "curve": _thinned(guess.curve),
+        "noise_refused": refused,
+        "probe": attack.probe(update, derive(seed, "probe", trial.id)),
+        "guess": returned,
+        "unaltered": returned == fingerprint(guess),
+        "notes": _plain(guess.notes),
+    }
+    if folder is not None:
+        body |= save_pictures(setup, victim, trial, guess, folder, [e["guess"] for e in body.get("examples", [])])
+    return body
+
+
+def _on_noise(attack: Attack, update: Update, seed: int, trial: Trial) -> tuple[Guess | None, str]:
+    """The attack's guess from noise of the same size, or why it makes none: some recognize that this is no gradient."""
+    try:
+        return attack.run(update.noise(derive(seed, "noise", trial.id)), derive(seed, "attack", trial.id)), ""
+    except GradiometerError as error:
+        return None, _reason(error)
+
+
+def judged(setup: Setup, victim: Victim, truth: Batch, guess: Guess, noise: Guess | None, number: int) -> Record:
+    """Scores of a guess, and of the blind guess that the same attack makes of pure noise."""
+    assert victim.data is not None
+    body: Record = {}
+    if "x" in guess or (noise is not None and "x" in noise):
+        # One path of randomness a batch: every attack and its control meet the same candidates.
+        path = (setup.plan.seed, "score", victim.name, number)
+        wanted = setup.plan.audit.candidates
+        scores = score(guess, truth, victim.data, rng=derive(*path), candidates=wanted, noise_guess=noise)
+        body["examples"] = [asdict(one) for one in scores]
+        if noise is not None:
+            blind = score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
+            body["noise"] = [asdict(one) for one in blind]
+    if "y" in truth and not setup.threat.labels and "y" in guess:
+        body["labels"] = asdict(score_labels(guess, truth, victim.data))
+        if noise is not None:
+            body["noise_labels"] = asdict(score_labels(noise, truth, victim.data))
+    return body
+
+
+def _decoy(setup: Setup, trial: Trial, folder: Path | None) -> Record:
+    """The attack reads the update of another batch, and its guess is compared with this one: nothing may match."""
+    victim, attack = setup.victims[trial.client], setup.attacks[trial.attack]
+    update = observe(setup, victim, len(victim.batches) - 1, trial.defense, attack)
+    guess = attack.run(update, derive(setup.plan.seed, "attack", trial.id))
+    return judged(setup, victim, victim.batch(trial.batch), guess, None, trial.batch)
+
+
+def _control(setup: Setup, trial: Trial, folder: Path | None) -> Record:
+    attack, recipe = setup.attacks[trial.attack], setup.victims[trial.client].client.recipe
+    return control.positive(attack, recipe, setup.threat, setup.plan.seed)
+
+
+def _defense(setup: Setup, trial: Trial, folder: Path | None) -> Record:
+    return pricing.price(setup, setup.victims[trial.client], trial.defense)
+
+
+_KINDS: dict[str, Callable[[Setup, Trial, Path | None], Record]] = {
+    "attack": _attack,
+    "decoy": _decoy,
+    "control": _control,
+    "defense": _defense,
+}
+
+
+def _reason(error: GradiometerError) -> str:
+    return " ".join(error.message.split())[:300]
+
+
+def _thinned(curve: tuple[float, ...], points: int = 50) -> list[float]:
+    step = max(1, -(-len(curve) // points))
+    return [float(value) for value in (*curve[::step], *curve[-1:])][: points + 1]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,40 @@
+"""When an example counts as leaked. The figures are ours; they are fixed here, stated in every report, and never tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradiometer.numerics.intervals import wilson
+
+from .schema import Severity
+
+GAIN = 3.0
+"""dB over the best blind baseline, the attack's own guess from pure noise among them: half the squared error."""
+CLEAR = 30.0
+"""dB PSNR from which on a picture shows fine detail."""
+EXACT = 100.0
+"""dB PSNR from which on a picture is the original up to rounding."""
+
+ORDER: tuple[Severity, ...] = ("none", "low", "medium", "high", "critical")
+
+
+def picture_level(score: Mapping[str, Any]) -> Severity:
+    """`critical`: identified among the candidates, gain >= 3 dB, PSNR >= 30 dB. `high`: identified, gain >= 3 dB.
+
+    A picture that beats the blind guess but retrieves another example, or retrieves the right one while no blind guess
+    would do worse, is no leak.
+    """
+    if not (score["identified"] and score["gain"] >= GAIN):
+        return "none"
+    return "critical" if score["psnr"] >= CLEAR else "high"
+
+
+def learns(training: Mapping[str, Any] | None) -> bool:
+    """Whether the undefended training beats always naming the commonest class; if not, its accuracies compare nothing."""
+    return training is not None and wilson(training["correct"], training["tested"]).lower > training["majority"]
+
+
+def worst(levels: Any) -> Severity:
+    """The gravest of some severities; `none` of none."""
+    return max(levels, key=ORDER.index, default="none")

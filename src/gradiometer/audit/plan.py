@@ -1,0 +1,269 @@
+"""Plan: what an audit does, spelled in TOML. Every fault is reported at once, with its line, before any computation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gradiometer.core import THREATS, BadConfig, BadInput, Recipe, Threat, did_you_mean
+
+from . import toml
+from .dotted import load_dotted
+from .schema import SCHEMA_VERSION
+from .spelling import Fault, call, construct, label, resolve_call, spell
+
+
+def seconds(value: Any) -> Any:
+    """`"2min"`, `"90s"`, `"1.5h"` or plain seconds, as seconds.
+
+    >>> seconds("2min")
+    120.0
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)?\s*", value)
+    if not match:
+        raise ValueError('a duration is written "90s", "2min" or "1h"')
+    return float(match[1]) * {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}[match[2] or "s"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class ClientSpec(_Section):
+    """One audited client.
+
+    Either `target = "package.module:function"`, which returns a `Client` and its `Data`; or a captured update with the
+    model it belongs to; or a built-in model on built-in data with a recipe.
+    """
+
+    name: str = Field(min_length=1)
+    target: str | None = None
+    update: str | None = None
+    model: str | dict[str, Any] | None = None
+    data: str | dict[str, Any] | None = None
+    recipe: dict[str, Any] = {}
+    loss: str = "cross_entropy"
+    trained_steps: int = Field(default=0, ge=0)
+
+
+class AuditSettings(_Section):
+    """What is tried and how it is judged.
+
+    Args:
+        examples: private examples that are attacked, in batches of the client's `recipe.examples`.
+        candidates: among how many private examples a guess must retrieve its own (identification).
+        tolerance: a defense holds if the leak rate is shown to be below this.
+        undefended: also attack the client without any defense.
+        informed: also attack each defense with somebody who knows it.
+        controls: try every attack on an easy victim first.
+        budget: wall time after which no further trial is started, or None.
+        jobs: single-threaded processes; 0 takes one per core.
+        fail_on: from which severity on a finding makes the exit code 1.
+        gallery: `blur` (pictures blurred unless the data card is public), `full`, or `none`.
+    """
+
+    examples: int = Field(default=30, ge=1)
+    candidates: int = Field(default=100, ge=2)
+    tolerance: float = Field(default=0.1, gt=0, lt=1)
+    undefended: bool = True
+    informed: bool = True
+    controls: bool = True
+    budget: Annotated[float | None, BeforeValidator(seconds), Field(gt=0)] = None
+    jobs: int = Field(default=0, ge=0)
+    fail_on: Literal["critical", "high", "medium", "low", "never"] = "high"
+    gallery: Literal["blur", "full", "none"] = "blur"
+
+
+class UtilitySettings(_Section):
+    """The short federated training that prices each defense; `rounds = 0` leaves it out."""
+
+    rounds: int = Field(default=20, ge=0)
+    clients: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    lr: float = Field(default=0.1, gt=0)
+    alpha: float = Field(default=1.0, gt=0)
+
+
+class Plan(_Section):
+    """A whole audit. Attacks and defenses are spelled out with every default (`audit.spelling`)."""
+
+    title: str = "Audit"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    threat: dict[str, Any] = {}
+    client: list[ClientSpec] = Field(min_length=1)
+    attack: list[str | dict[str, Any]] = Field(min_length=1)
+    defense: list[str | dict[str, Any]] = []
+    audit: AuditSettings = AuditSettings()
+    utility: UtilitySettings = UtilitySettings()
+
+    @property
+    def hash(self) -> str:
+        """What results depend on, as 16 hexadecimal digits: a run folder holds the trials of one hash."""
+        told = self.model_dump(mode="json")
+        for name in ("budget", "jobs", "fail_on", "gallery"):
+            del told["audit"][name]
+        del told["title"]
+        return digest(["plan", SCHEMA_VERSION, told])
+
+    def dump(self) -> str:
+        """The plan as TOML, every default written out."""
+        return toml.dump(self.model_dump(mode="json"))
+
+
+def digest(value: Any) -> str:
+    """A short stable hash of JSON-like settings."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def threat_of(plan: Plan) -> Threat:
+    """The threat with every switch resolved."""
+    return Threat(**{key: value for key, value in plan.threat.items() if key != "name"})
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Reads a plan file.
+
+    Raises:
+        BadInput: the file cannot be read.
+        BadConfig: with all faults and their lines.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise BadInput(f"{path}: cannot read this plan: {reason}", fix="check the path") from error
+    return parse_plan(text, source=str(path))
+
+
+def parse_plan(text: str, *, source: str = "plan.toml") -> Plan:
+    """A plan from TOML text; `source` is what messages call it."""
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise BadConfig(f"{source}: not valid TOML: {' '.join(str(error).split())[:200]}") from error
+    return make_plan(document, source=source, text=text)
+
+
+def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = "") -> Plan:
+    """A checked and fully spelled plan from its settings."""
+    faults: list[Fault] = []
+    resolved = dict(document)
+    resolved["threat"] = _threat(document.get("threat", {}), faults)
+    for kind in ("attack", "defense"):
+        specs = document.get(kind, [])
+        if isinstance(specs, list):
+            resolved[kind] = _spelled(specs, kind, faults)
+    clients = document.get("client")
+    if isinstance(clients, list):
+        resolved["client"] = [_client(spec, faults, ("client", i)) for i, spec in enumerate(clients)]
+        _unique([c.get("name") for c in clients if isinstance(c, Mapping)], "client", faults)
+    plan = None
+    try:
+        plan = Plan.model_validate(resolved)
+    except ValidationError as error:
+        faults += _from_pydantic(error)
+    except RecursionError:
+        faults.append(Fault((), "the plan is too deeply nested"))
+    if plan is None or faults:
+        problems = list(dict.fromkeys(_placed(fault, source, text) for fault in faults))
+        count = f"{len(problems)} faults" if len(problems) > 1 else "one fault"
+        raise BadConfig(f"{source}: the plan has {count}", fix="mend the plan and run again", problems=problems)
+    return plan
+
+
+def _spelled(specs: list[Any], kind: str, faults: list[Fault]) -> list[Any]:
+    out, labels = [], []
+    for i, spec in enumerate(specs):
+        if kind == "defense" and isinstance(spec, Mapping) and set(spec) == {"chain"}:
+            spec = {"name": "Chain", "defenses": spec["chain"]}
+        made = construct(spec, kind, faults, (kind, i))
+        out.append({"name": "?"} if made is None else spell(made))
+        labels.append(None if made is None else label(made))
+    _unique(labels, kind, faults)
+    return out
+
+
+def _unique(labels: list[Any], kind: str, faults: list[Fault]) -> None:
+    for i, name in enumerate(labels):
+        if name is not None and name in labels[:i]:
+            faults.append(Fault((kind, i), f"{name} is listed twice"))
+
+
+def _threat(spec: Any, faults: list[Fault]) -> dict[str, Any]:
+    spec = {"name": spec} if isinstance(spec, str) else spec
+    if not isinstance(spec, Mapping):
+        faults.append(Fault(("threat",), "a threat is a name or a table of switches"))
+        return {}
+    name = spec.get("name", "honest_but_curious")
+    if not isinstance(name, str) or name not in THREATS:
+        hint = did_you_mean(str(name), THREATS)
+        faults.append(Fault(("threat", "name"), f"no threat {name!r}{hint or '; known are ' + ', '.join(THREATS)}"))
+        return {}
+    base = {field.name: getattr(THREATS[name], field.name) for field in fields(Threat)}
+    switches = {key: value for key, value in spec.items() if key != "name"}
+    made = call(Threat, base | switches, faults, ("threat",))
+    return {} if made is None else {"name": name} | {f.name: getattr(made, f.name) for f in fields(Threat)}
+
+
+def _client(spec: Any, faults: list[Fault], path: tuple[str | int, ...]) -> Any:
+    if not isinstance(spec, Mapping):
+        return spec
+    spec = dict(spec)
+    if isinstance(spec.get("recipe", {}), Mapping):
+        recipe = call(Recipe, spec.get("recipe", {}), faults, (*path, "recipe"))
+        spec["recipe"] = {} if recipe is None else {k: v for k, v in spell(recipe).items() if k != "name"}
+    for kind in ("model", "data"):
+        if spec.get(kind) is not None:
+            given = ("shape", "classes") if kind == "model" else ()
+            spec[kind] = resolve_call(spec[kind], kind, faults, (*path, kind), given) or "?"
+    if isinstance(spec.get("loss"), str) and spec["loss"] != "cross_entropy":
+        try:
+            load_dotted(spec["loss"])
+        except BadConfig as error:
+            faults.append(Fault((*path, "loss"), error.message))
+    ways = [way for way in ("target", "update") if spec.get(way) is not None]
+    if not ways and (spec.get("model") is None or spec.get("data") is None):
+        faults.append(Fault(path, "a client needs model and data, or target, or update and model"))
+    if len(ways) > 1 or (ways == ["target"] and (spec.get("model") or spec.get("data"))):
+        faults.append(Fault((*path, ways[0]), "target, update, and model with data exclude each other"))
+    if ways == ["update"] and spec.get("model") is None:
+        faults.append(
+            Fault((*path, "update"), 'a captured update needs model = "..." (its file holds weights, not code)')
+        )
+    return spec
+
+
+def _from_pydantic(error: ValidationError) -> list[Fault]:
+    sections: dict[str, type[BaseModel]] = {"client": ClientSpec, "audit": AuditSettings, "utility": UtilitySettings}
+    faults = []
+    for item in error.errors(include_url=False):
+        path = tuple(part for part in item["loc"] if not (isinstance(part, str) and "[" in part))
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            known = sections[str(path[0])].model_fields if len(path) > 1 else Plan.model_fields
+            text = f'no setting "{path[-1]}"{did_you_mean(str(path[-1]), known) or "; known are " + ", ".join(known)}'
+        elif item["type"] == "missing":
+            path, text = path[:-1], f'"{path[-1]}" is missing'
+        else:
+            text = f"{text[:1].lower()}{text[1:]}, got {str(item['input'])[:60]!r}"
+        faults.append(Fault(path, text))
+    return faults
+
+
+def _placed(fault: Fault, source: str, text: str) -> str:
+    found = toml.locate(text, fault.path)
+    name = ".".join(map(str, fault.path))
+    if found is None:
+        return f"{source}: {name + ': ' if name else ''}{fault.text}"
+    return f"{source}:{found[0]}   {found[1]}\n      {fault.text}"

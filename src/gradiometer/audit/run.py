@@ -1,0 +1,193 @@
+"""run_audit: a plan becomes a run folder. Run it again and it goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from . import workers
+from .assemble import assemble
+from .compute import Record
+from .plan import Plan
+from .schema import Result
+from .setup import Setup, set_up
+from .store import FULL, Store, unwritable, write_whole
+from .targets import Victim, dry_round
+from .trials import Trial, grid
+
+DEFAULT_FOLDER = "gradiometer-run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a caller is told while an audit runs.
+
+    Args:
+        event: a trial `start`s or is `done`.
+        done, total: trials; those of earlier runs count as done.
+        best: the best PSNR so far of this attack on this defense, in dB.
+        seconds_left: an estimate, None before the first trial is done.
+    """
+
+    event: Literal["start", "done"]
+    trial: Trial
+    done: int
+    total: int
+    record: Record | None = None
+    best: float | None = None
+    seconds_left: float | None = None
+
+
+def run_audit(
+    plan: Plan,
+    folder: str | Path = DEFAULT_FOLDER,
+    *,
+    jobs: int | None = None,
+    budget: float | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    victims: Iterable[Victim] | None = None,
+    command: str = "",
+) -> Result:
+    """Computes the trials of a plan that its folder does not hold yet, and judges all of them.
+
+    Args:
+        folder: of the run. Holding finished trials of the same plan, it is continued; no finished trial is repeated.
+        jobs, budget: override the plan's; seconds.
+        progress: called at the start and the end of every trial.
+        victims: live clients in place of the plan's `[[client]]` tables; these are computed in this process.
+        command: told in the report, for whoever wants to reproduce it.
+
+    Returns:
+        The result, also written to `result.json`.
+
+    Raises:
+        BadConfig, BadInput: before any computation; or a full disk, with every finished trial kept.
+    """
+    started = time.monotonic()
+    torch.set_num_threads(1)
+    setup = set_up(plan, victims)
+    for victim in setup.victims.values():
+        dry_round(victim, setup.threat)
+    trials = grid(setup)
+    prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
+    limit = plan.audit.budget if budget is None else budget
+    with Store(folder, plan, prints) as store:
+        state = _State(trials=trials, store=store, jobs=_jobs(plan, jobs, live=victims is not None), progress=progress)
+        state.left = [trial for trial in trials if trial.id not in store.records]
+        for trial, record, why in _executed(setup, state, None if limit is None else started + limit):
+            state.finish(trial, record, why)
+        try:
+            write_whole(store.folder / "env.json", json.dumps(environment(), indent=1))
+            result = assemble(
+                setup,
+                trials,
+                store.records,
+                state.lost,
+                store.folder,
+                time.monotonic() - started,
+                environment(),
+                command,
+            )
+            write_whole(store.folder / "result.json", result.model_dump_json(indent=1))
+        except OSError as error:
+            raise unwritable(store.folder, error) from error
+    return result
+
+
+def environment() -> dict[str, str]:
+    """What results may depend on beside the plan."""
+    import numpy
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+    }
+
+
+@dataclass
+class _State:
+    """A run in progress: what is left, what was lost with a worker, and how long trials take."""
+
+    trials: list[Trial]
+    store: Store
+    jobs: int
+    progress: Callable[[Progress], None]
+    left: list[Trial] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    spent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    best: dict[tuple[Any, ...], float] = field(default_factory=dict)
+
+    def start(self, trial: Trial) -> None:
+        self.store.log(f"start {trial.id} {trial}")
+        self._tell("start", trial, None)
+
+    def finish(self, trial: Trial, record: Record | None, why: str) -> None:
+        self.left.remove(trial)
+        if record is None:
+            self.lost[trial.id] = why
+        else:
+            self.store.append(record)
+            self.spent.setdefault((trial.kind, trial.attack), []).append(record["seconds"])
+            for example in record.get("examples", ()):
+                self.best[_case(trial)] = max(self.best.get(_case(trial), 0.0), example["psnr"])
+        self.store.log(f"end {trial.id} {record['status'] if record else why}")
+        self._tell("done", trial, record)
+
+    def _tell(self, event: Literal["start", "done"], trial: Trial, record: Record | None) -> None:
+        done = len(self.trials) - len(self.left)
+        best, left = self.best.get(_case(trial)), self._seconds_left()
+        self.progress(
+            Progress(
+                event=event, trial=trial, done=done, total=len(self.trials), record=record, best=best, seconds_left=left
+            )
+        )
+
+    def _seconds_left(self) -> float | None:
+        means = {key: sum(values) / len(values) for key, values in self.spent.items()}
+        if not means:
+            return None
+        typical = sum(means.values()) / len(means)
+        return sum(means.get((trial.kind, trial.attack), typical) for trial in self.left) / self.jobs
+
+
+def _case(trial: Trial) -> tuple[Any, ...]:
+    return trial.kind, trial.client, trial.defense, trial.attack, trial.informed
+
+
+def _executed(setup: Setup, state: _State, deadline: float | None) -> Iterator[workers.Finished]:
+    def waiting() -> Iterator[Trial]:
+        for trial in list(state.left):
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            yield trial
+
+    try:
+        if state.jobs == 1:
+            yield from workers.inline(setup, waiting(), state.store.folder, state.store.log, state.start)
+        else:
+            yield from workers.pooled(setup, waiting(), state.store.folder, state.store.log, state.start, state.jobs)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise unwritable(state.store.folder, error) from error
+
+
+def _jobs(plan: Plan, jobs: int | None, *, live: bool) -> int:
+    """How many processes: live objects cannot be rebuilt elsewhere, so they are computed here."""
+    wanted = plan.audit.jobs if jobs is None else jobs
+    return (
+        1
+        if live
+        else wanted or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    )

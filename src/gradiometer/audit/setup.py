@@ -1,0 +1,58 @@
+"""Setup: a plan with its objects built. Worker processes build the same one from the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gradiometer.core import Attack, Defense, Threat
+
+from .plan import Plan, threat_of
+from .spelling import build, label
+from .targets import Victim, build_victim
+
+UNDEFENDED = "none"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """The objects of a plan, by the labels that results call them.
+
+    Args:
+        defenses: the first is None, no defense, unless the plan leaves it out.
+    """
+
+    plan: Plan
+    threat: Threat
+    victims: dict[str, Victim]
+    attacks: dict[str, Attack]
+    defenses: dict[str, Defense | None]
+
+    def attack(self, name: str, defense: str, informed: bool) -> Attack:
+        """The attack as it meets this defense."""
+        attack = self.attacks[name]
+        guard = self.defenses[defense]
+        adapted = guard.informed(attack) if informed and guard is not None else None
+        return attack if adapted is None else adapted
+
+
+def set_up(plan: Plan, victims: Iterable[Victim] | None = None) -> Setup:
+    """Builds what the plan spells.
+
+    Args:
+        victims: live clients that stand for the plan's `[[client]]` tables.
+
+    Raises:
+        BadConfig, BadInput: a client that cannot be built.
+    """
+    built = [build_victim(spec, plan) for spec in plan.client] if victims is None else list(victims)
+    attacks = [build(spec, "attack") for spec in plan.attack]
+    defenses = [build(spec, "defense") for spec in plan.defense]
+    bare: dict[str, Defense | None] = {UNDEFENDED: None} if plan.audit.undefended or not defenses else {}
+    return Setup(
+        plan=plan,
+        threat=threat_of(plan),
+        victims={victim.name: victim for victim in built},
+        attacks={label(attack): attack for attack in attacks},
+        defenses=bare | {label(defense): defense for defense in defenses},
+    )

@@ -1,0 +1,362 @@
+"""Spelling: attacks, defenses, models and data as plain settings, and back. A plan file holds nothing else.
+
+`{"name": "Prune", "keep": 0.1}` is `Prune(keep=0.1)`; parts of a whole are spelled the same way inside it. On a
+command line the same is `Prune:keep=0.1`. `mylab.attacks:Mine` works wherever a name does.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import tomllib
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from importlib import import_module
+from typing import Any
+
+from gradiometer.core import Attack, BadConfig, Defense, did_you_mean
+
+from .dotted import is_dotted, load_dotted
+
+Path = tuple[str | int, ...]
+
+_ROOMS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "attack": (Attack, ("gradiometer.attacks", "gradiometer.attacks.image", "gradiometer.attacks.inference")),
+    "defense": (Defense, ("gradiometer.defenses",)),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with the settings, and where in them: `("attack", 0, "iterations")`."""
+
+    path: Path
+    text: str
+
+
+def catalogue(kind: str) -> dict[str, Callable[..., Any]]:
+    """Everything that a plan can name: kind is `attack`, `defense`, `model` or `data`."""
+    if kind in ("model", "data"):
+        room = import_module(f"gradiometer.{kind}s" if kind == "model" else "gradiometer.data")
+        return {
+            name: entry[0] for name, entry in getattr(room, kind.upper() + ("S" if kind == "model" else ""), {}).items()
+        }
+    base, rooms = _ROOMS[kind]
+    found: dict[str, Callable[..., Any]] = {}
+    for room in map(import_module, rooms):
+        for name in getattr(room, "__all__", ()):
+            thing = getattr(room, name)
+            if inspect.isclass(thing) and issubclass(thing, base) and not inspect.isabstract(thing):
+                found[name] = thing
+    return found
+
+
+def spell(obj: Any) -> dict[str, Any]:
+    """The settings of a dataclass, its parts included; fields that are None are left out.
+
+    >>> from gradiometer.attacks.image import LinearBias
+    >>> spell(LinearBias())
+    {'name': 'LinearBias', 'rows': 'combined'}
+    """
+    cls = type(obj)
+    inside = cls.__module__.partition(".")[0] == "gradiometer"
+    name = cls.__name__ if inside else f"{cls.__module__}:{cls.__qualname__}"
+    return {"name": name} | {
+        field.name: _plain(getattr(obj, field.name)) for field in fields(obj) if getattr(obj, field.name) is not None
+    }
+
+
+def label(obj: Any) -> str:
+    """A short name that tells settings apart: the class, and the fields that differ from its defaults.
+
+    >>> from gradiometer.attacks.image import LinearBias
+    >>> label(LinearBias(rows="largest"))
+    'LinearBias(rows=largest)'
+    """
+    told = [
+        f"{f.name}={_short(getattr(obj, f.name))}" for f in fields(obj) if not _same(getattr(obj, f.name), _default(f))
+    ]
+    return type(obj).__name__ + (f"({', '.join(told)})" if told else "")
+
+
+def build(spec: Any, kind: str) -> Any:
+    """The object that `spec` spells.
+
+    Args:
+        spec: a mapping with "name", or `Name`, `Name:key=value,...`, `package.module:Class[:key=value,...]`.
+        kind: `attack` or `defense`.
+
+    Raises:
+        BadConfig: with every fault found.
+    """
+    faults: list[Fault] = []
+    made = construct(spec, kind, faults)
+    if faults:
+        problems = [f"{'.'.join(map(str, f.path))}: {f.text}" if f.path else f.text for f in faults]
+        raise BadConfig(f"{_shown(spec)} spells no {kind}", problems=problems)
+    return made
+
+
+def construct(spec: Any, kind: str, faults: list[Fault], path: Path = ()) -> Any:
+    """Like `build`, for callers that collect the faults of many specs; None where there were any."""
+    known = catalogue(kind)
+    target, settings = _resolve(spec, known, kind, faults, path)
+    if target is None:
+        return None
+    base = _ROOMS[kind][0]
+    if not (inspect.isclass(target) and issubclass(target, base) and is_dataclass(target)):
+        faults.append(
+            Fault(
+                (*path, "name"),
+                f"{spec_name(spec)!r} is no {kind}: it must be a dataclass derived from {base.__name__}",
+            )
+        )
+        return None
+    return call(target, settings, faults, path)
+
+
+def resolve_call(
+    spec: Any, kind: str, faults: list[Fault], path: Path, given: Iterable[str] = ()
+) -> dict[str, Any] | None:
+    """Checks a model's or data set's name and settings without calling it; every default is written out.
+
+    Args:
+        given: arguments that the audit itself supplies.
+    """
+    target, settings = _resolve(spec, catalogue(kind), kind, faults, path)
+    if target is None:
+        return None
+    checked = arguments(target, settings, faults, path, given)
+    return {"name": spec_name(spec), **{k: _plain(v) for k, v in checked.items() if v is not None}}
+
+
+def build_call(spec: Any, kind: str, given: Mapping[str, Any] | None = None) -> Any:
+    """The model or data set that `spec` spells: its function called with its settings.
+
+    Args:
+        given: arguments that the audit supplies; those that the function does not take are left out.
+
+    Raises:
+        BadConfig: with every fault found.
+    """
+    faults: list[Fault] = []
+    target, settings = _resolve(spec, catalogue(kind), kind, faults, ())
+    if target is not None:
+        takes = inspect.signature(target).parameters
+        supplied = {k: v for k, v in (given or {}).items() if k in takes}
+        checked = arguments(target, settings, faults, (), supplied)
+        if not faults:
+            return target(**checked, **supplied)
+    raise BadConfig(f"{_shown(spec)} spells no {kind}", problems=[fault.text for fault in faults])
+
+
+def spec_name(spec: Any) -> Any:
+    """The name in a spec, whatever its form."""
+    return spec.get("name") if isinstance(spec, Mapping) else spec
+
+
+def parse(text: str) -> dict[str, Any]:
+    """`Name:key=value,...` as a mapping. Values are TOML; bare words are strings.
+
+    >>> parse("Quantize:bits=4,mode=stochastic")
+    {'name': 'Quantize', 'bits': 4, 'mode': 'stochastic'}
+    """
+    name, _, rest = text.partition(":")
+    if rest and "=" not in rest.partition(":")[0]:  # a dotted path has a colon of its own
+        inner, _, rest = rest.partition(":")
+        name = f"{name}:{inner}"
+    settings: dict[str, Any] = {}
+    for item in _split(rest):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise BadConfig(f"{text!r}: {item!r} is no key=value", fix="write Name:key=value,key=value")
+        try:
+            settings[key.strip()] = tomllib.loads(f"v = {value}")["v"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            settings[key.strip()] = value.strip()
+    return {"name": name.strip(), **settings}
+
+
+def call(target: Callable[..., Any], settings: Mapping[str, Any], faults: list[Fault], path: Path) -> Any:
+    """`target(**settings)` with every value checked first; None where there were faults."""
+    before = len(faults)
+    checked = arguments(target, settings, faults, path)
+    if len(faults) > before:
+        return None
+    try:
+        return target(**checked)
+    except BadConfig as error:
+        faults.extend(Fault(path, text) for text in error.problems or (error.message,))
+    except (ValueError, TypeError) as error:
+        faults.append(Fault(path, str(error)))
+    return None
+
+
+def arguments(
+    target: Callable[..., Any], settings: Mapping[str, Any], faults: list[Fault], path: Path, given: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The checked arguments, defaults included; unknown names and wrong types become faults."""
+    parameters = {n: p for n, p in inspect.signature(target).parameters.items() if n not in set(given)}
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    result: dict[str, Any] = {}
+    for name in settings:
+        if name not in parameters:
+            hint = did_you_mean(name, parameters) or f"; it takes {', '.join(parameters) or 'no settings'}"
+            faults.append(Fault((*path, name), f'no setting "{name}"{hint}'))
+    for name, parameter in parameters.items():
+        if name in settings:
+            result[name] = _checked(settings[name], hints.get(name, Any), faults, (*path, name))
+        elif parameter.default is not inspect.Parameter.empty:
+            result[name] = parameter.default
+        elif parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+            faults.append(Fault(path, f'the setting "{name}" is missing'))
+    return result
+
+
+def _resolve(
+    spec: Any, known: Mapping[str, Any], kind: str, faults: list[Fault], path: Path
+) -> tuple[Callable[..., Any] | None, dict[str, Any]]:
+    if isinstance(spec, str):
+        try:
+            spec = parse(spec)
+        except BadConfig as error:
+            faults.append(Fault(path, error.message))
+            return None, {}
+    name = spec_name(spec)
+    if not isinstance(spec, Mapping) or not isinstance(name, str):
+        faults.append(Fault((*path, "name"), f'a {kind} is spelled name = "...", got {_shown(spec)}'))
+        return None, {}
+    settings = {key: value for key, value in spec.items() if key != "name"}
+    if name in known:
+        return known[name], settings
+    if is_dotted(name):
+        try:
+            return load_dotted(name), settings
+        except BadConfig as error:
+            faults.append(Fault((*path, "name"), error.message))
+            return None, {}
+    hint = did_you_mean(name, known) or f"; known are {', '.join(sorted(known)) or 'none'}"
+    faults.append(Fault((*path, "name"), f'no {kind} "{name}"{hint}'))
+    return None, {}
+
+
+def _checked(value: Any, hint: Any, faults: list[Fault], path: Path) -> Any:
+    parts = _part_classes(hint)
+    if parts and isinstance(value, Mapping | str) and not (isinstance(value, str) and str in _flat(hint)):
+        return _part(value, parts, faults, path)
+    if parts and isinstance(value, list | tuple):
+        made = [
+            _part(item, parts, faults, (*path, i)) if isinstance(item, Mapping | str) else item
+            for i, item in enumerate(value)
+        ]
+        return tuple(made)
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        return adapter.validate_python(_tuples(value) if tuple in _flat(hint) else value, strict=True)
+    except PydanticUserError:
+        return value
+    except (ValidationError, RecursionError) as error:
+        errors = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
+        text = errors[0]["msg"] if errors else "too deeply nested"
+        faults.append(Fault(path, f"{text[:1].lower()}{text[1:]}, got {_shown(value)}"))
+        return None
+
+
+def _part(value: Mapping[str, Any] | str, parts: tuple[type, ...], faults: list[Fault], path: Path) -> Any:
+    for kind, (base, _) in _ROOMS.items():
+        if any(issubclass(part, base) for part in parts):
+            return construct(value, kind, faults, path)
+    target, settings = _resolve(value, _siblings(parts), "part", faults, path)
+    return None if target is None else call(target, settings, faults, path)
+
+
+def _siblings(parts: tuple[type, ...]) -> dict[str, Any]:
+    """The dataclasses that may stand where one of `parts` is asked for: of the same package, with all their members."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        package = import_module(part.__module__.rpartition(".")[0])
+        members = {name for name in {*vars(part), *inspect.get_annotations(part)} if not name.startswith("_")}
+        for info in pkgutil.iter_modules(package.__path__):
+            module = import_module(f"{package.__name__}.{info.name}")
+            for name, cls in vars(module).items():
+                ours = inspect.isclass(cls) and cls.__module__ == module.__name__ and not name.startswith("_")
+                if ours and is_dataclass(cls) and not inspect.isabstract(cls) and members <= set(dir(cls)):
+                    found[name] = cls
+    return found
+
+
+def _part_classes(hint: Any) -> tuple[type, ...]:
+    ours = [
+        c for c in _flat(hint) if c.__module__.partition(".")[0] not in ("builtins", "torch", "collections", "typing")
+    ]
+    return tuple(c for c in ours if is_dataclass(c) or inspect.isabstract(c) or getattr(c, "_is_protocol", False))
+
+
+def _flat(hint: Any) -> list[type]:
+    """Every class in a type hint: `tuple[Prior, ...] | None` gives tuple, Prior and NoneType."""
+    inner = (
+        [c for arg in typing.get_args(hint) if arg is not Ellipsis for c in _flat(arg)]
+        if typing.get_origin(hint) is not typing.Literal
+        else []
+    )
+    own = typing.get_origin(hint) or hint
+    return ([own] if inspect.isclass(own) else []) + inner
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return spell(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or bool(type(value) is type(default) and value == default)
+
+
+def _short(value: Any) -> str:
+    if is_dataclass(value) and not isinstance(value, type):
+        return label(value)
+    if isinstance(value, tuple | list):
+        return "+".join(map(_short, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _split(text: str) -> list[str]:
+    """Splits at commas outside brackets and quotes."""
+    items, depth, quote, current = [], 0, "", ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[{(":
+            depth += 1
+        elif letter in "]})":
+            depth -= 1
+        elif letter == "," and depth == 0:
+            items.append(current)
+            current = ""
+            continue
+        current += letter
+    return [item.strip() for item in [*items, current] if item.strip()]

@@ -1,0 +1,105 @@
+"""Aggregated cells, controls and costs: the figures of a result, with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradiometer.core import derive
+from gradiometer.numerics.intervals import cluster_bootstrap, median_interval, wilson
+
+from .checks import Findings
+from .criteria import EXACT, learns, picture_level
+from .evidence import Case, Evidence, Record
+from .schema import Cell, Control, Cost, Estimate, Status
+from .setup import UNDEFENDED
+from .verdict import estimate, rate
+
+
+def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
+    """One attack against one defense over all its examples."""
+    told: dict[str, Any] = {
+        "client": case.client,
+        "defense": case.defense,
+        "attack": case.attack,
+        "informed": case.informed,
+    }
+    status, reason = _status(evidence, findings, case)
+    records = evidence.ok(case)
+    if not records:
+        return Cell(**told, status=status, reason=reason)
+    figures: dict[str, Any] = {}
+    scores = list(evidence.examples(case))
+    if scores:
+        batches, values = [batch for batch, _ in scores], [score for _, score in scores]
+        figures["rate"] = estimate(rate([float(picture_level(s) != "none") for s in values], batches))
+        figures["identification"] = estimate(rate([float(s["identified"]) for s in values], batches))
+        for name in ("psnr", "ssim", "blind_psnr", "gain"):
+            figures[name] = estimate(median_interval([s[name] for s in values]))
+        figures["exact"] = sum(s["psnr"] >= EXACT for s in values)
+        noise = [score for _, score in evidence.examples(case, "noise")]
+        if noise:
+            figures["noise_psnr"] = estimate(median_interval([s["psnr"] for s in noise]))
+            figures["blind_rate"] = sum(picture_level(s) != "none" for s in noise) / len(noise)
+    if any("labels" in record for record in records):
+        figures["labels"] = overlap(records, "overlap")
+        figures["blind_labels"] = overlap(records, "blind")
+    curves = [curve for record in records if len(curve := [v for v in record["curve"] if v is not None]) > 1]
+    figures["curve"] = curves[0] if curves else []
+    figures["cpu_seconds"] = sum(record["attack_seconds"] for record in records) / len(records)
+    return Cell(**told, status=status, reason=reason, **figures)
+
+
+def overlap(records: list[Record], part: str) -> Estimate:
+    """Mean label overlap over batches; `part` is `overlap`, or `blind` for the best blind guess."""
+    values = [record["labels"][part] for record in records if "labels" in record]
+    if all(value in (0.0, 1.0) for value in values):
+        return estimate(wilson(int(sum(values)), len(values)))
+    return estimate(cluster_bootstrap(values, range(len(values)), derive(0, "labels", part)))
+
+
+def control(name: tuple[str, str], record: Record) -> Control:
+    """The positive control of one attack."""
+    if record["status"] != "ok":
+        return Control(attack=name[1], passed=False, reason=record["reason"])
+    told = {key: record[key] for key in ("passed", "figure", "threshold", "unit")}
+    return Control(attack=name[1], reason=record["why"] or f"on {record['victim']}", **told)
+
+
+def cost(evidence: Evidence, client: str, defense: str) -> Cost:
+    """What a defense costs; what was not measured is None."""
+    record = evidence.prices.get((client, defense))
+    if record is None or record["status"] != "ok":
+        return Cost()
+    bare = evidence.prices.get((client, UNDEFENDED), {})
+    training, before = record["training"], bare.get("training")
+    learned = learns(before)
+    return Cost(
+        bytes=record["bytes"],
+        bytes_ratio=record["bytes"] / max(1, record["raw_bytes"]),
+        seconds=None if training is None else training["seconds"],
+        accuracy=_accuracy(training) if learned else None,
+        accuracy_undefended=_accuracy(before) if learned else None,
+        epsilon=record["epsilon"],
+    )
+
+
+def _accuracy(training: Record | None) -> Estimate | None:
+    return None if training is None else estimate(wilson(training["correct"], training["tested"]))
+
+
+def _status(evidence: Evidence, findings: Findings, case: Case) -> tuple[Status, str]:
+    batches = list(evidence.attacks[case].values())
+    planned = evidence.planned[case]
+    if case in evidence.lost and not batches:
+        return "failed", evidence.lost[case]
+    if not batches:
+        return "skipped", "not started: the time budget ran out"
+    ran = evidence.ok(case)
+    if not ran:
+        return batches[0]["status"], batches[0]["reason"]
+    if case in findings.unsound:
+        return "inconclusive", findings.unsound[case]
+    if len(ran) < planned:
+        others = sorted({record["reason"] for record in batches if record["status"] != "ok"})
+        return "ok", f"{len(ran)} of {planned} batches; {'; '.join(others) or 'the time budget ran out'}"
+    return "ok", ""
