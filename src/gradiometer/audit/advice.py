@@ -67,21 +67,21 @@ def _pictures(row: Row, threat: str) -> Finding:
 def _labels(row: Row, cells: list[Cell]) -> Finding | None:
     """Labels leak where their overlap is above that of the best blind guess with confidence."""
     mine = [c for c in cells if (c.client, c.defense) == (row.client, row.defense) and c.status == "ok" and c.labels]
-    leaking = [c for c in mine if c.labels and c.blind_labels and c.labels.lower > c.blind_labels.value]
+    pairs = [(c, c.labels, c.blind_labels) for c in mine if c.labels and c.blind_labels]
+    leaking = [pair for pair in pairs if pair[1].lower > pair[2].value]
     if not leaking:
         return None
-    best = max(leaking, key=lambda c: c.labels.value if c.labels else 0.0)
-    assert best.labels is not None and best.blind_labels is not None
+    best, labels, blind = max(leaking, key=lambda pair: pair[1].value)
     return Finding(
         id=digest(["labels", row.client, row.defense]),
         severity="medium",
         title=f"Labels are read off {_through(row.defense)}",
-        detail=f"{best.labels.value:.0%} of the labels of a batch are recovered, where the best blind guess gets "
-        f"{best.blind_labels.value:.0%}. Attack: {best.attack}{', informed' if best.informed else ''}.",
+        detail=f"{labels.value:.0%} of the labels of a batch are recovered, where the best blind guess gets "
+        f"{blind.value:.0%}. Attack: {best.attack}{', informed' if best.informed else ''}.",
         client=row.client,
         defense=row.defense,
         attack=best.attack,
-        rate=best.labels,
+        rate=labels,
         fix="add noise to the last layer's gradient, or aggregate securely over many clients; dropping its bias does not help",
     )
 

@@ -18,7 +18,8 @@ from gradiometer.core import THREATS, BadConfig, BadInput, Recipe, Threat, did_y
 from . import toml
 from .dotted import load_dotted
 from .schema import SCHEMA_VERSION
-from .spelling import Fault, call, construct, label, resolve_call, spell
+from .spelling import Fault, call, construct, resolve_call, spell
+from .written import label
 
 
 def seconds(value: Any) -> Any:
@@ -155,14 +156,19 @@ def parse_plan(text: str, *, source: str = "plan.toml") -> Plan:
     return make_plan(document, source=source, text=text)
 
 
-def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = "") -> Plan:
-    """A checked and fully spelled plan from its settings."""
+def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = "", live: bool = False) -> Plan:
+    """A checked and fully spelled plan from its settings.
+
+    Args:
+        source, text: what messages call the plan, and its TOML, to tell lines.
+        live: attacks and defenses are spelled already; they need not be found by their names.
+    """
     faults: list[Fault] = []
     resolved = dict(document)
     resolved["threat"] = _threat(document.get("threat", {}), faults)
     for kind in ("attack", "defense"):
         specs = document.get(kind, [])
-        if isinstance(specs, list):
+        if isinstance(specs, list) and not live:
             resolved[kind] = _spelled(specs, kind, faults)
     clients = document.get("client")
     if isinstance(clients, list):

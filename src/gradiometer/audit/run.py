@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +20,8 @@ from .plan import Plan
 from .schema import Result
 from .setup import Setup, set_up
 from .store import FULL, Store, unwritable, write_whole
-from .targets import Victim, dry_round
+from .targets import dry_round
 from .trials import Trial, grid
-
-DEFAULT_FOLDER = "gradiometer-run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,22 +45,21 @@ class Progress:
 
 
 def run_audit(
-    plan: Plan,
-    folder: str | Path = DEFAULT_FOLDER,
+    plan: Plan | Setup,
+    folder: str | Path,
     *,
     jobs: int | None = None,
     budget: float | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
-    victims: Iterable[Victim] | None = None,
     command: str = "",
 ) -> Result:
     """Computes the trials of a plan that its folder does not hold yet, and judges all of them.
 
     Args:
+        plan: a plan, or a setup with live objects; the latter is computed in this process.
         folder: of the run. Holding finished trials of the same plan, it is continued; no finished trial is repeated.
         jobs, budget: override the plan's; seconds.
         progress: called at the start and the end of every trial.
-        victims: live clients in place of the plan's `[[client]]` tables; these are computed in this process.
         command: told in the report, for whoever wants to reproduce it.
 
     Returns:
@@ -73,14 +70,13 @@ def run_audit(
     """
     started = time.monotonic()
     torch.set_num_threads(1)
-    setup = set_up(plan, victims)
-    for victim in setup.victims.values():
-        dry_round(victim, setup.threat)
-    trials = grid(setup)
+    setup = plan if isinstance(plan, Setup) else set_up(plan)
+    plan = setup.plan
+    trials = preview(setup)
     prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
     limit = plan.audit.budget if budget is None else budget
     with Store(folder, plan, prints) as store:
-        state = _State(trials=trials, store=store, jobs=_jobs(plan, jobs, live=victims is not None), progress=progress)
+        state = _State(trials=trials, store=store, jobs=_jobs(setup, jobs), progress=progress)
         state.left = [trial for trial in trials if trial.id not in store.records]
         for trial, record, why in _executed(setup, state, None if limit is None else started + limit):
             state.finish(trial, record, why)
@@ -100,6 +96,18 @@ def run_audit(
         except OSError as error:
             raise unwritable(store.folder, error) from error
     return result
+
+
+def preview(plan: Plan | Setup) -> list[Trial]:
+    """The trials of a plan, after one honest round of every client; nothing is attacked and nothing is written.
+
+    Raises:
+        BadConfig, BadInput: as `run_audit` would, before any computation.
+    """
+    setup = plan if isinstance(plan, Setup) else set_up(plan)
+    for victim in setup.victims.values():
+        dry_round(victim, setup.threat)
+    return grid(setup)
 
 
 def environment() -> dict[str, str]:
@@ -176,18 +184,17 @@ def _executed(setup: Setup, state: _State, deadline: float | None) -> Iterator[w
         if state.jobs == 1:
             yield from workers.inline(setup, waiting(), state.store.folder, state.store.log, state.start)
         else:
-            yield from workers.pooled(setup, waiting(), state.store.folder, state.store.log, state.start, state.jobs)
+            yield from workers.pooled(
+                setup, waiting(), state.store.folder, state.store.log, state.start, min(state.jobs, len(state.left))
+            )
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise unwritable(state.store.folder, error) from error
 
 
-def _jobs(plan: Plan, jobs: int | None, *, live: bool) -> int:
+def _jobs(setup: Setup, jobs: int | None) -> int:
     """How many processes: live objects cannot be rebuilt elsewhere, so they are computed here."""
-    wanted = plan.audit.jobs if jobs is None else jobs
-    return (
-        1
-        if live
-        else wanted or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = (setup.plan.audit.jobs if jobs is None else jobs) or cores
+    return 1 if setup.live else min(wanted, cores)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from gradiometer.core import Attack, Defense, Threat
 
 from .plan import Plan, threat_of
-from .spelling import build, label
+from .spelling import build
 from .targets import Victim, build_victim
+from .written import label
 
 UNDEFENDED = "none"
 
@@ -20,6 +21,7 @@ class Setup:
 
     Args:
         defenses: the first is None, no defense, unless the plan leaves it out.
+        live: some objects were given, not spelled, so that no other process can build them.
     """
 
     plan: Plan
@@ -27,6 +29,7 @@ class Setup:
     victims: dict[str, Victim]
     attacks: dict[str, Attack]
     defenses: dict[str, Defense | None]
+    live: bool = False
 
     def attack(self, name: str, defense: str, informed: bool) -> Attack:
         """The attack as it meets this defense."""
@@ -36,23 +39,29 @@ class Setup:
         return attack if adapted is None else adapted
 
 
-def set_up(plan: Plan, victims: Iterable[Victim] | None = None) -> Setup:
+def set_up(
+    plan: Plan,
+    victims: Iterable[Victim] | None = None,
+    attacks: Iterable[Attack] | None = None,
+    defenses: Iterable[Defense] | None = None,
+) -> Setup:
     """Builds what the plan spells.
 
     Args:
-        victims: live clients that stand for the plan's `[[client]]` tables.
+        victims, attacks, defenses: live objects in place of what the plan spells.
 
     Raises:
         BadConfig, BadInput: a client that cannot be built.
     """
-    built = [build_victim(spec, plan) for spec in plan.client] if victims is None else list(victims)
-    attacks = [build(spec, "attack") for spec in plan.attack]
-    defenses = [build(spec, "defense") for spec in plan.defense]
-    bare: dict[str, Defense | None] = {UNDEFENDED: None} if plan.audit.undefended or not defenses else {}
+    made = [build_victim(spec, plan) for spec in plan.client] if victims is None else list(victims)
+    readers = [build(spec, "attack") for spec in plan.attack] if attacks is None else list(attacks)
+    guards = [build(spec, "defense") for spec in plan.defense] if defenses is None else list(defenses)
+    bare: dict[str, Defense | None] = {UNDEFENDED: None} if plan.audit.undefended or not guards else {}
     return Setup(
         plan=plan,
         threat=threat_of(plan),
-        victims={victim.name: victim for victim in built},
-        attacks={label(attack): attack for attack in attacks},
-        defenses=bare | {label(defense): defense for defense in defenses},
+        victims={victim.name: victim for victim in made},
+        attacks={label(attack): attack for attack in readers},
+        defenses=bare | {label(defense): defense for defense in guards},
+        live=not (victims is None and attacks is None and defenses is None),
     )

@@ -7,17 +7,17 @@ command line the same is `Prune:keep=0.1`. `mylab.attacks:Mine` works wherever a
 from __future__ import annotations
 
 import inspect
-import pkgutil
-import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any
 
 from gradiometer.core import Attack, BadConfig, Defense, did_you_mean
 
 from .dotted import is_dotted, load_dotted
+from .hints import flat, part_classes, siblings
+from .written import parse
 
 Path = tuple[str | int, ...]
 
@@ -65,19 +65,6 @@ def spell(obj: Any) -> dict[str, Any]:
     return {"name": name} | {
         field.name: _plain(getattr(obj, field.name)) for field in fields(obj) if getattr(obj, field.name) is not None
     }
-
-
-def label(obj: Any) -> str:
-    """A short name that tells settings apart: the class, and the fields that differ from its defaults.
-
-    >>> from gradiometer.attacks.image import LinearBias
-    >>> label(LinearBias(rows="largest"))
-    'LinearBias(rows=largest)'
-    """
-    told = [
-        f"{f.name}={_short(getattr(obj, f.name))}" for f in fields(obj) if not _same(getattr(obj, f.name), _default(f))
-    ]
-    return type(obj).__name__ + (f"({', '.join(told)})" if told else "")
 
 
 def build(spec: Any, kind: str) -> Any:
@@ -156,28 +143,6 @@ def spec_name(spec: Any) -> Any:
     return spec.get("name") if isinstance(spec, Mapping) else spec
 
 
-def parse(text: str) -> dict[str, Any]:
-    """`Name:key=value,...` as a mapping. Values are TOML; bare words are strings.
-
-    >>> parse("Quantize:bits=4,mode=stochastic")
-    {'name': 'Quantize', 'bits': 4, 'mode': 'stochastic'}
-    """
-    name, _, rest = text.partition(":")
-    if rest and "=" not in rest.partition(":")[0]:  # a dotted path has a colon of its own
-        inner, _, rest = rest.partition(":")
-        name = f"{name}:{inner}"
-    settings: dict[str, Any] = {}
-    for item in _split(rest):
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise BadConfig(f"{text!r}: {item!r} is no key=value", fix="write Name:key=value,key=value")
-        try:
-            settings[key.strip()] = tomllib.loads(f"v = {value}")["v"]
-        except (tomllib.TOMLDecodeError, RecursionError):
-            settings[key.strip()] = value.strip()
-    return {"name": name.strip(), **settings}
-
-
 def call(target: Callable[..., Any], settings: Mapping[str, Any], faults: list[Fault], path: Path) -> Any:
     """`target(**settings)` with every value checked first; None where there were faults."""
     before = len(faults)
@@ -198,7 +163,10 @@ def arguments(
 ) -> dict[str, Any]:
     """The checked arguments, defaults included; unknown names and wrong types become faults."""
     parameters = {n: p for n, p in inspect.signature(target).parameters.items() if n not in set(given)}
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    try:
+        hints = typing.get_type_hints(target)  # of a class: of all its bases, each in its own module
+    except NameError:  # a hint that only a type checker can see: the value is then the class's own to check
+        hints = {}
     result: dict[str, Any] = {}
     for name in settings:
         if name not in parameters:
@@ -242,8 +210,8 @@ def _resolve(
 
 
 def _checked(value: Any, hint: Any, faults: list[Fault], path: Path) -> Any:
-    parts = _part_classes(hint)
-    if parts and isinstance(value, Mapping | str) and not (isinstance(value, str) and str in _flat(hint)):
+    parts = part_classes(hint)
+    if parts and isinstance(value, Mapping | str) and not (isinstance(value, str) and str in flat(hint)):
         return _part(value, parts, faults, path)
     if parts and isinstance(value, list | tuple):
         made = [
@@ -256,7 +224,7 @@ def _checked(value: Any, hint: Any, faults: list[Fault], path: Path) -> Any:
 
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-        return adapter.validate_python(_tuples(value) if tuple in _flat(hint) else value, strict=True)
+        return adapter.validate_python(_tuples(value) if tuple in flat(hint) else value, strict=True)
     except PydanticUserError:
         return value
     except (ValidationError, RecursionError) as error:
@@ -270,41 +238,8 @@ def _part(value: Mapping[str, Any] | str, parts: tuple[type, ...], faults: list[
     for kind, (base, _) in _ROOMS.items():
         if any(issubclass(part, base) for part in parts):
             return construct(value, kind, faults, path)
-    target, settings = _resolve(value, _siblings(parts), "part", faults, path)
+    target, settings = _resolve(value, siblings(parts), "part", faults, path)
     return None if target is None else call(target, settings, faults, path)
-
-
-def _siblings(parts: tuple[type, ...]) -> dict[str, Any]:
-    """The dataclasses that may stand where one of `parts` is asked for: of the same package, with all their members."""
-    found: dict[str, Any] = {}
-    for part in parts:
-        package = import_module(part.__module__.rpartition(".")[0])
-        members = {name for name in {*vars(part), *inspect.get_annotations(part)} if not name.startswith("_")}
-        for info in pkgutil.iter_modules(package.__path__):
-            module = import_module(f"{package.__name__}.{info.name}")
-            for name, cls in vars(module).items():
-                ours = inspect.isclass(cls) and cls.__module__ == module.__name__ and not name.startswith("_")
-                if ours and is_dataclass(cls) and not inspect.isabstract(cls) and members <= set(dir(cls)):
-                    found[name] = cls
-    return found
-
-
-def _part_classes(hint: Any) -> tuple[type, ...]:
-    ours = [
-        c for c in _flat(hint) if c.__module__.partition(".")[0] not in ("builtins", "torch", "collections", "typing")
-    ]
-    return tuple(c for c in ours if is_dataclass(c) or inspect.isabstract(c) or getattr(c, "_is_protocol", False))
-
-
-def _flat(hint: Any) -> list[type]:
-    """Every class in a type hint: `tuple[Prior, ...] | None` gives tuple, Prior and NoneType."""
-    inner = (
-        [c for arg in typing.get_args(hint) if arg is not Ellipsis for c in _flat(arg)]
-        if typing.get_origin(hint) is not typing.Literal
-        else []
-    )
-    own = typing.get_origin(hint) or hint
-    return ([own] if inspect.isclass(own) else []) + inner
 
 
 def _tuples(value: Any) -> Any:
@@ -321,42 +256,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _default(field: Any) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
-
-
-def _same(value: Any, default: Any) -> bool:
-    return value is default or bool(type(value) is type(default) and value == default)
-
-
-def _short(value: Any) -> str:
-    if is_dataclass(value) and not isinstance(value, type):
-        return label(value)
-    if isinstance(value, tuple | list):
-        return "+".join(map(_short, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _split(text: str) -> list[str]:
-    """Splits at commas outside brackets and quotes."""
-    items, depth, quote, current = [], 0, "", ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter in "[{(":
-            depth += 1
-        elif letter in "]})":
-            depth -= 1
-        elif letter == "," and depth == 0:
-            items.append(current)
-            current = ""
-            continue
-        current += letter
-    return [item.strip() for item in [*items, current] if item.strip()]

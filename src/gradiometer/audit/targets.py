@@ -71,7 +71,7 @@ def build_victim(spec: ClientSpec, plan: Plan) -> Victim:
     try:
         if spec.update is not None:
             return _captured(spec)
-        client, data = _from_target(spec.target) if spec.target is not None else _built_in(spec, plan)
+        client, data = from_target(spec.target) if spec.target is not None else _built_in(spec, plan)
         return make_victim(spec.name, client, data, plan)
     except GradiometerError as error:
         error.where = error.where or f'client "{spec.name}"'
@@ -122,7 +122,12 @@ def dry_round(victim: Victim, threat: Threat) -> Update:
         ) from error
 
 
-def _from_target(path: str) -> tuple[Client, Data | Batch]:
+def from_target(path: str) -> tuple[Client, Data | Batch]:
+    """What the function at `package.module:function` returns.
+
+    Raises:
+        BadConfig: it cannot be found, fails, or returns something else.
+    """
     function = load_dotted(path)
     if not callable(function):
         raise BadConfig(f"{path} is a {type(function).__name__}, not a function", fix="name a function")

@@ -1,0 +1,137 @@
+"""Plans that nobody had to write: the built-in hospital, and a quick look at any client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gradiometer.core import BadConfig, Batch, Client, Data, did_you_mean
+
+from .plan import Plan, make_plan
+from .spelling import catalogue
+from .targets import from_target
+
+LIVE = "(a Python object)"
+EXAMPLES = 30
+"""One more than the 29 that show a leak rate below 10 % if none leaks."""
+
+Spec = str | Mapping[str, Any]
+
+_LABELS = "RowSum"
+_READERS: dict[str, list[Spec]] = {
+    "gradient": ["RowSum", "LinearBias", {"name": "InvertingGradients", "iterations": 100, "labels": _LABELS}],
+    "delta": ["RowSum", "LinearBias", {"name": "FedAvgMatching", "iterations": 60, "labels": _LABELS}],
+}
+_DEFENSES: list[Spec] = [
+    {"name": "Quantize", "bits": 4},
+    {"name": "Prune", "keep": 0.05},
+    {"chain": [{"name": "Clip", "norm": 1.0}, {"name": "GaussianNoise", "sigma": 0.01}]},
+]
+
+
+def demo_plan(*, seed: int = 0, budget: float | None = 110.0) -> Plan:
+    """A hospital trains a classifier of tissue tiles with its peers. What does the server see?
+
+    Labels, an exact analytic reconstruction and an optimization attack, against no defense and three, each met by an
+    attacker who does not know it and by one who does.
+    """
+    return make_plan(
+        {
+            "title": "Demo: a hospital's update",
+            "seed": seed,
+            "threat": "honest_but_curious",
+            "client": [
+                {
+                    "name": "hospital",
+                    "model": {"name": "mlp", "widths": [64]},
+                    "data": {"name": "medical", "size": 32},
+                    "recipe": {"examples": 1},
+                }
+            ],
+            "attack": _READERS["gradient"],
+            "defense": _DEFENSES,
+            "audit": {"examples": EXAMPLES, "budget": budget},
+            "utility": {"rounds": 40, "lr": 0.05},
+        },
+        source="the demo's plan",
+    )
+
+
+def scan_plan(
+    target: str | Path | None = None,
+    *,
+    live: tuple[Client, Data] | None = None,
+    model: str | None = None,
+    attacks: Iterable[Spec] = (),
+    defenses: Iterable[Spec] = (),
+    threat: str = "honest_but_curious",
+    seed: int = 0,
+    budget: float = 120.0,
+) -> Plan:
+    """A plan for a quick look: attacks that fit what the client sends, and three common defenses.
+
+    Args:
+        target: `package.module:function`, a captured `update.safetensors`, a built-in model (on the medical tiles), a
+            built-in data set (under an MLP), or `model/data`. None is the demo, with these attacks and defenses if any.
+        live: a client and its data instead of a target.
+        model: `package.module:function` or a built-in name: the model that a captured update belongs to.
+        attacks, defenses: spelled; the defaults where there are none.
+
+    Raises:
+        BadConfig, BadInput: the target cannot be found or built.
+    """
+    demo = demo_plan(seed=seed, budget=budget)
+    chosen = {"attack": list(attacks), "defense": list(defenses), "threat": threat}
+    if target is None and live is None:
+        told = demo.model_dump(mode="json") | {key: value for key, value in chosen.items() if value}
+        return make_plan(told, source="scan")
+    spec, sends, batch, private = _client(None if target is None else str(target), live, model, demo)
+    return make_plan(
+        {
+            "title": f"Scan of {spec['name']}",
+            "seed": seed,
+            "threat": threat,
+            "client": [spec],
+            "attack": chosen["attack"] or _READERS[sends],
+            "defense": chosen["defense"] or ([] if spec.get("update") else _DEFENSES),
+            "audit": {"examples": min(EXAMPLES * batch, max(private // batch, 1) * batch), "budget": budget},
+        },
+        source="scan",
+    )
+
+
+def _client(
+    target: str | None, live: tuple[Client, Data] | None, model: str | None, demo: Plan
+) -> tuple[dict[str, Any], str, int, int]:
+    """The `[[client]]` table, what the client sends, the size of its batches, and how many private examples there are."""
+    if live is not None:
+        client, data = live
+        return {"name": type(client.model).__name__, "target": LIVE}, *_measured(client, data)
+    assert target is not None
+    if target.endswith(".safetensors"):
+        if model is None:
+            raise BadConfig(
+                f"{target}: a captured update holds weights but no code",
+                fix="name its model: --model package.module:function",
+            )
+        return {"name": Path(target).stem, "update": target, "model": model}, "gradient", 1, 1
+    if ":" in target:
+        return {"name": target.rpartition(":")[2], "target": target}, *_measured(*from_target(target))
+    models, data_sets = catalogue("model"), catalogue("data")
+    name, _, other = target.partition("/")
+    parts = [name, other] if other else [name, "medical"] if name in models else ["mlp", name]
+    if parts[0] not in models or parts[1] not in data_sets:
+        known = [*models, *data_sets]
+        wrong = next(part for part in (name, other) if part and part not in known)
+        raise BadConfig(
+            f"there is no target {wrong!r}{did_you_mean(wrong, known)}",
+            fix=f"name package.module:function, an update.safetensors, or one of {', '.join(known)}",
+        )
+    spec = demo.client[0].model_dump(mode="json") | {"name": target, "model": parts[0], "data": parts[1]}
+    return spec, "gradient", 1, EXAMPLES
+
+
+def _measured(client: Client, data: Data | Batch) -> tuple[str, int, int]:
+    private = data if isinstance(data, Batch) else data.private
+    return client.recipe.sends, client.recipe.examples, private.size
