@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import gradiometer
+from gradiometer.audit import init_files
+from gradiometer.cli.parser import build_parser
 from gradiometer.core import Card
 
 SECTIONS = {
@@ -78,6 +81,24 @@ def page(section: str, name: str, thing: Any, card: Card) -> str:
     if inspect.getdoc(thing):
         lines += ["## Reference", "", f"::: {thing.__module__}.{thing.__qualname__}", ""]
     return "\n".join(lines)
+
+
+def on_pre_build(config: MkDocsConfig) -> None:
+    """Gives the snippets extension the texts that the code owns."""
+    place = Path(config.config_file_path).parent / "build" / "snippets"
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in init_files().items():
+        (place / name).write_text(text)
+    (place / "cli.txt").write_text(command_line_help())
+
+
+def command_line_help() -> str:
+    """`--help` of the program and of every command."""
+    parser = build_parser()
+    parts = [parser.format_help()]
+    for action in parser._subparsers._group_actions if parser._subparsers else []:
+        parts += [command.format_help() for command in action.choices.values()]  # type: ignore[union-attr]
+    return "\n\n".join(parts)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
