@@ -1,0 +1,28 @@
+"""The data sets by name, with their cards."""
+
+from .digits import digits, digits_card
+from .medical import medical, medical_card
+from .own import (
+    cifar_binary,
+    cifar_binary_card,
+    image_folder,
+    image_folder_card,
+    medmnist,
+    medmnist_card,
+    mnist_idx,
+    mnist_idx_card,
+    npz,
+    npz_card,
+)
+from .photographs import photographs, photographs_card
+
+DATA = {
+    "medical": (medical, medical_card),
+    "photographs": (photographs, photographs_card),
+    "digits": (digits, digits_card),
+    "image_folder": (image_folder, image_folder_card),
+    "npz": (npz, npz_card),
+    "mnist_idx": (mnist_idx, mnist_idx_card),
+    "cifar_binary": (cifar_binary, cifar_binary_card),
+    "medmnist": (medmnist, medmnist_card),
+}
