@@ -21,18 +21,27 @@ Values = Mapping[str, Tensor]
 class Channel(Protocol):
     """What an informed attacker knows of a defense: how likely a raw update is, given the sent one.
 
-    Values are update values by parameter name. A channel is fitted to the sent values by the attack.
+    Values are update values by parameter name, in the units in which they were sent. What a channel must know of one
+    message (scales, steps, thresholds) it reads off the sent values.
     """
 
     def distance(self, simulated: Values, sent: Values) -> Tensor:
-        """Scalar, differentiable in `simulated`: negative log-likelihood up to constants, 0 is a perfect match.
+        """Scalar, differentiable in `simulated` (raw values): a negative log-likelihood up to constants and scale.
 
-        Its scale is the attack's to fix; it must be of order 1 for an unrelated simulation.
+        Least for the best match, and of order 1 for an unrelated simulation.
         """
         ...
 
+    def decode(self, sent: Values) -> dict[str, Tensor]:
+        """The best estimate of every raw entry (same shapes), where `sent` itself is not: offsets removed."""
+        ...
+
     def variance(self, sent: Values) -> dict[str, Tensor]:
-        """Expected squared error of every sent entry (same shapes); infinite where the entry tells nothing."""
+        """Expected squared error of every decoded entry (same shapes); infinite where the entry tells nothing."""
+        ...
+
+    def forward(self, simulated: Values) -> dict[str, Tensor]:
+        """What the defense makes of raw values on average, differentiable: for channels that stand behind it."""
         ...
 
 

@@ -1,1 +1,28 @@
-"""defenses."""
+"""Defenses: changes that a client makes to its update on the way out. This list is the catalogue."""
+
+from .batch_norm import BatchNormToGroupNorm
+from .chain import Chain, chain
+from .clip import Clip
+from .gaussian_noise import GaussianNoise
+from .laplace_noise import LaplaceNoise
+from .prune import Prune
+from .qsgd import QSGD
+from .quantize import Quantize
+from .sign import Sign
+from .ternary import Ternary
+from .top_k import TopK
+
+__all__ = [
+    "QSGD",
+    "BatchNormToGroupNorm",
+    "Chain",
+    "Clip",
+    "GaussianNoise",
+    "LaplaceNoise",
+    "Prune",
+    "Quantize",
+    "Sign",
+    "Ternary",
+    "TopK",
+    "chain",
+]

@@ -1,0 +1,9 @@
+"""Channels: what somebody who knows a defense can compute from what was sent."""
+
+from .bounding import Clamped, Rescaled
+from .noise import Additive
+from .rounding import Dithering, Rounding
+from .sequence import Sequence, sequence
+from .sparse import Signs, Sparse
+
+__all__ = ["Additive", "Clamped", "Dithering", "Rescaled", "Rounding", "Sequence", "Signs", "Sparse", "sequence"]

@@ -1,0 +1,127 @@
+"""Rounding channels: the raw value lies in a known bin, or between two known levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Values
+
+from ..quantizers import in_buckets, out_of_buckets, value_range
+from .shared import cosine_distance, energy, outside, total
+
+HINGE = 10.0
+"""Weight of leaving a bin against the cosine. Measured on small perceptrons: 1 is too weak, more changes nothing."""
+
+FLOOR = 1e-2
+"""Probabilities below are taken along the tangent of the logarithm, so that impossible simulations keep a slope."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """Deterministic rounding: q says that the raw value was within half a step, [q - w/2, q + w/2].
+
+    distance = 1 - cos(s, decoded) + 10 sum relu(|s - q| - w/2)^2 / sum decoded^2.
+    Gradients gather at zero, so a bin that holds zero is decoded as zero, not as its middle: this removes the common
+    offset that a grid without zero adds. Steps are read off the extremes of what was sent, which are levels.
+
+    Args:
+        bits, scheme: the defense's.
+    """
+
+    bits: int
+    scheme: Literal["global", "symmetric"] = "global"
+
+    def distance(self, simulated: Values, sent: Values) -> Tensor:
+        decoded, steps = self.decode(sent), self._steps(sent)
+        slack = {k: steps[k] * (0.5 + 1e-4) for k in sent}
+        left = total(outside(simulated[k], q - slack[k], q + slack[k]) for k, q in sent.items())
+        return cosine_distance(simulated, decoded) + HINGE * left / energy(decoded)
+
+    def decode(self, sent: Values) -> dict[str, Tensor]:
+        steps = self._steps(sent)
+        return {k: torch.where(2 * q.abs() <= steps[k], 0.0, q) for k, q in sent.items()}
+
+    def variance(self, sent: Values) -> dict[str, Tensor]:
+        """w^2 / 12; about zero, where the bin reaches from q - w/2 to q + w/2, w^2 / 12 + q^2."""
+        steps = self._steps(sent)
+        return {k: steps[k] ** 2 / 12 + torch.where(2 * q.abs() <= steps[k], q**2, 0.0) for k, q in sent.items()}
+
+    def forward(self, simulated: Values) -> dict[str, Tensor]:
+        return dict(simulated)
+
+    def _steps(self, sent: Values) -> dict[str, Tensor]:
+        if self.scheme == "global":
+            low, high = value_range(sent)
+            return dict.fromkeys(sent, (high - low) / 2**self.bits)
+        return {k: q.abs().max() / (2 ** (self.bits - 1) - 1) for k, q in sent.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dithering:
+    """Stochastic rounding: a raw value r was sent as the level q with probability 1 - |r - q| / w, for |r - q| < w.
+
+    distance = 0.1 (1 - cos(s, q)) + log-likelihood(s) / log-likelihood(0). The likelihood weighs an entry by its own
+    variance p (1 - p) w^2, which is small near the levels. Steps are read off what was sent: the greatest magnitude of
+    a bucket is a multiple of its step, and for `l2` the least one is the best guess of the step itself.
+
+    Args:
+        levels: between zero and the scale.
+        bucket, norm: the defense's.
+        clip: entries were cut to so many standard deviations first.
+    """
+
+    levels: int
+    bucket: int | None = None
+    norm: Literal["l2", "max"] = "max"
+    clip: float | None = None
+
+    def distance(self, simulated: Values, sent: Values) -> Tensor:
+        steps, blank = self._steps(sent), torch.zeros(())
+        seen = self.forward(simulated)
+        surprise = total(_surprise(seen[k], q, steps[k]) for k, q in sent.items())
+        least = total(_surprise(blank.to(q), q, steps[k]) for k, q in sent.items())
+        return 0.1 * cosine_distance(seen, sent) + surprise / least.clamp_min(1e-12)
+
+    def decode(self, sent: Values) -> dict[str, Tensor]:
+        return dict(sent)
+
+    def variance(self, sent: Values) -> dict[str, Tensor]:
+        """The mean of p (1 - p) w^2: at most w mean|r| where most entries are below the first level, else w^2 / 6."""
+        return {k: self._spread(q, step) for (k, q), step in zip(sent.items(), self._steps(sent).values())}
+
+    def forward(self, simulated: Values) -> dict[str, Tensor]:
+        if self.clip is None:
+            return dict(simulated)
+        bounds = {k: self.clip * s.detach().std(correction=0) for k, s in simulated.items()}
+        return {k: torch.minimum(torch.maximum(s, -bounds[k]), bounds[k]) for k, s in simulated.items()}
+
+    def _steps(self, sent: Values) -> dict[str, Tensor]:
+        return {k: self._step(q) for k, q in sent.items()}
+
+    def _step(self, sent: Tensor) -> Tensor:
+        """An entry's step, shaped as `sent`; zero in buckets that are all zero."""
+        rows = in_buckets(sent, self.bucket).abs()
+        peak = rows.amax(1, keepdim=True)
+        step = peak / self.levels
+        if self.norm == "l2":
+            step = torch.where(rows > 0, rows, torch.inf).amin(1, keepdim=True)
+            step = torch.where(peak > 0, step, 0.0)
+        return out_of_buckets(step.expand_as(rows), sent)
+
+    def _spread(self, sent: Tensor, step: Tensor) -> Tensor:
+        rows, steps = in_buckets(sent, self.bucket), in_buckets(step, self.bucket)
+        low = steps * rows.abs().mean(1, keepdim=True)
+        return out_of_buckets(torch.minimum(low.expand_as(rows), steps**2 / 6), sent)
+
+
+def _surprise(simulated: Tensor, sent: Tensor, step: Tensor) -> Tensor:
+    """Sum of -log max(0, 1 - |s - q| / w), followed by its tangent below `FLOOR`; buckets without a step say nothing."""
+    gap = (simulated - sent).abs() / torch.where(step > 0, step, torch.inf)
+    chance = 1 - gap
+    tangent = math.log(FLOOR) + (chance - FLOOR) / FLOOR
+    return -torch.where(chance > FLOOR, chance.clamp_min(FLOOR).log(), tangent).sum()
