@@ -19,17 +19,45 @@ def ratio_row(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
     return weight_gradient[row] / bias_gradient[row]
 
 
-def combined_rows(weight_gradient: Tensor, bias_gradient: Tensor, variance: Tensor | None = None) -> Tensor:
-    """Least squares over all rows: x = dW^T w db / (db^T w db), the rows being repeated measurements of one input.
+def combined_rows(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
+    """Least squares over all rows: x = dW^T db / (db^T db), the rows being repeated measurements of one input.
 
     Args:
         weight_gradient: [out, in]; bias_gradient: [out].
-        variance: expected squared error of a row's entries [out], or None for equal rows.
 
     Returns:
         The layer's input, [in].
     """
-    trust = torch.ones_like(bias_gradient) if variance is None else 1.0 / variance.clamp_min(1e-30)
-    trust = trust / trust.max()
-    weighted = trust * bias_gradient
-    return weight_gradient.T @ weighted / (weighted @ bias_gradient)
+    return weight_gradient.T @ bias_gradient / (bias_gradient @ bias_gradient)
+
+
+def rank_one_input(
+    weight_gradient: Tensor, bias_gradient: Tensor, weight_variance: Tensor, bias_variance: Tensor, *, rounds: int = 30
+) -> Tensor:
+    """The input of the rank-one gradient [dW | db] = delta [x, 1]^T that fits best, every entry weighted by 1 / variance.
+
+    `combined_rows` takes db as it is; where db is disturbed too, all columns together know delta better than it does.
+    Alternating least squares from delta = db, in which x and delta each have a closed form.
+
+    Args:
+        weight_gradient, weight_variance: [out, in]; bias_gradient, bias_variance: [out]. Variances are expected squared
+            errors, 0 for an exact entry and infinite for one that tells nothing.
+
+    Returns:
+        The layer's input, [in].
+    """
+    seen = torch.cat([weight_gradient, bias_gradient[:, None]], 1).double()
+    variance = torch.cat([weight_variance, bias_variance[:, None]], 1).double()
+    # Exact entries get a large but finite weight; a floor far below the signal leaves equal variances equal.
+    floor = 1e-8 * seen.square().mean().clamp_min(1e-300)
+    weight = floor / (variance + floor)
+    delta = seen[:, -1] if seen[:, -1].any() else seen.sum(1)
+    for _ in range(rounds):
+        inputs = _fit(seen.T, weight.T, delta)
+        delta = _fit(seen, weight, inputs)
+    return (inputs[:-1] / inputs[-1]).to(weight_gradient.dtype)
+
+
+def _fit(seen: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
+    """For every row of `seen` the multiple of `factor` that is nearest to it."""
+    return (weight * seen) @ factor / (weight @ factor.square()).clamp_min(1e-300)

@@ -47,9 +47,8 @@ class Rounding:
         return {k: torch.where(2 * q.abs() <= steps[k], 0.0, q) for k, q in sent.items()}
 
     def variance(self, sent: Values) -> dict[str, Tensor]:
-        """w^2 / 12; about zero, where the bin reaches from q - w/2 to q + w/2, w^2 / 12 + q^2."""
-        steps = self._steps(sent)
-        return {k: steps[k] ** 2 / 12 + torch.where(2 * q.abs() <= steps[k], q**2, 0.0) for k, q in sent.items()}
+        """w^2 / 12, as of a value anywhere in its bin. In the bin about zero most gradients are nearer than that."""
+        return {k: (step**2 / 12).expand_as(sent[k]) for k, step in self._steps(sent).items()}
 
     def forward(self, simulated: Values) -> dict[str, Tensor]:
         return dict(simulated)
