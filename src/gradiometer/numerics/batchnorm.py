@@ -74,7 +74,7 @@ def call_weights(module: Any, calls: int) -> list[float]:
 
 def averaged(records: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
     """Weighted mean of statistics; the weights are brought to sum 1."""
-    shares = torch.tensor(weights).to(records[0].mean) / sum(weights)
+    shares = torch.tensor(weights, dtype=records[0].mean.dtype, device=records[0].mean.device) / sum(weights)
     return Statistics(
         mean=torch.stack([record.mean for record in records], -1) @ shares,
         variance=torch.stack([record.variance for record in records], -1) @ shares,

@@ -33,7 +33,7 @@ class Point:
     gradient: list[Tensor]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Engine:
     """A client's simulation, prepared for many evaluations.
 
@@ -54,6 +54,7 @@ class Engine:
     scale: float = 1.0
     seed: int = 0
     watch: frozenset[str] = frozenset()
+    _checked: bool = False
 
     def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
         """Evaluates once.
@@ -81,8 +82,11 @@ class Engine:
         if extra is not None and extra.requires_grad:
             total = value + extra.detach()
             outputs, pulls = [*outputs, extra], [*pulls, torch.ones_like(extra)]
-        slopes = _pulled_back(outputs, leaves, pulls)
-        return Point(value=float(total), distance=float(value), gradient=slopes)
+        if not self._checked:
+            _check_twice_differentiable(outputs)
+            self._checked = True
+        slopes = torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True)
+        return Point(value=float(total), distance=float(value), gradient=list(slopes))
 
     def _simulate(self, batch: Batch) -> Mapping[str, Tensor]:
         random = self.recipe.mode == "train" or self.recipe.shuffle
@@ -91,13 +95,18 @@ class Engine:
         return values if self.scale == 1 else {name: self.scale * value for name, value in values.items()}
 
 
-def _pulled_back(outputs: list[Tensor], leaves: list[Tensor], pulls: list[Tensor]) -> list[Tensor]:
-    try:
-        return list(torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True))
-    except RuntimeError as error:
-        if "derivative for" in str(error) or "once_differentiable" in str(error):
+def _check_twice_differentiable(outputs: Sequence[Tensor]) -> None:
+    """Looks for operations without second derivative in the graph: some make autograd leave out their share silently."""
+    seen: set[object] = set()
+    stack = [output.grad_fn for output in outputs]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name().rpartition("::")[2] in ("Error", "DelayedError", "NotImplemented"):
             raise NotApplicable(
-                f"the model holds an operation without second derivative: {str(error).splitlines()[0]}",
+                "the model holds an operation that cannot be differentiated twice, as gradient matching must",
                 fix="replace that operation, or choose an attack that does not differentiate the gradient",
-            ) from error
-        raise
+            )
+        stack.extend(before for before, _ in node.next_functions)

@@ -79,7 +79,9 @@ class BatchStatistics:
             part, rng = public.take(slice(first, first + n)), torch.Generator().manual_seed(first)
             with watching(model, frozenset(layers)) as inputs:
                 simulate(model, update.need("loss"), update.need("recipe"), part, rng=rng)
-            calls = {name: [input_statistics(layers[name], v) for v in values] for name, values in inputs.items()}
+            calls = {
+                name: [input_statistics(layers[name], v.detach()) for v in values] for name, values in inputs.items()
+            }
             seen.append({name: averaged(records, [1.0] * len(records)) for name, records in calls.items()})
         merged = {name: averaged([one[name] for one in seen], [1.0] * len(seen)) for name in layers}
         return lambda name, calls: merged[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -109,14 +109,16 @@ class Matching(Attack):
         problem, _ = self._problem(update, spawn(rng))
         return [problem.objective(problem.start("randn", spawn(rng))).value for _ in range(starts)]
 
-    def observing(self, channel: Channel) -> Self:
+    def observing(self, channel: Channel) -> Matching:
         labels = None if self.labels is None else self.labels.observing(channel) or self.labels
         return replace(self, channel=channel, labels=labels)
 
     def _problem(self, update: Update, rng: torch.Generator) -> tuple[Problem, str]:
         like = pictures(update, type(self).__name__)
         labels, source = self._labels(update, rng)
-        terms = tuple(prior.term(update.replace(labels=labels)) for prior in self.priors)
+        values = update.values if self.channel is None else self.channel.decode(update.values)
+        known = update.replace(labels=labels, values=values)
+        terms = tuple(prior.term(known) for prior in self.priors)
         engine = simulated_client(
             update,
             distance=self.distance,

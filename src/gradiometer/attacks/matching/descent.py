@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from .trial import Trial
 Schedule = Literal["constant", "step", "cosine", "linear"]
 
 
+@runtime_checkable
 class Descent(Protocol):
     """An optimizer as a value."""
 
