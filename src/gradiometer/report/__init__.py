@@ -6,11 +6,12 @@ from typing import Any
 
 from gradiometer.audit.schema import Result
 
+from .compare import Change, Comparison, compare, render_comparison
 from .load import load_result
 
 FORMATS = ("terminal", "html", "md", "json", "sarif", "junit")
 
-__all__ = ["FORMATS", "load_result", "render", "show"]
+__all__ = ["FORMATS", "Change", "Comparison", "compare", "load_result", "render", "render_comparison", "show"]
 
 
 def render(result: Result, format: str = "terminal", *, width: int = 100, color: bool = False) -> str:

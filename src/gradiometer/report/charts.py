@@ -10,9 +10,9 @@ from gradiometer.audit.schema import Cell, Cost, Estimate, Result, Row
 from .scales import Scale, bounded, scale
 from .words import defense_name, duration, number, percent, share_interval, size, verdict_words
 
-WIDTH, HEIGHT = 380, 270
-LEFT, RIGHT, TOP, BOTTOM = 50, 366, 14, 222
-LABEL = 13
+
+LEFT, RIGHT, TOP, BOTTOM = 50.0, 366.0, 14.0, 222.0  # of the drawing of 380 x 270 in parts.html
+LABEL = 13.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class Axis:
     """One cost: how to read it off a row and how to write it."""
 
     title: str
-    read: Callable[[Cost], float | None]
+    read: Callable[[Cost], float | int | None]
     write: Callable[[float], str]
     more_is_better: bool = False
-    limits: tuple[float, float] = (0, 1e12)
+    limits: tuple[float, float] = (0.0, 1e12)
     estimate: Callable[[Cost], Estimate | None] = lambda cost: None
 
 
@@ -62,7 +62,7 @@ AXES = (
         read=lambda cost: cost.accuracy.value if cost.accuracy else None,
         write=percent,
         more_is_better=True,
-        limits=(0, 1),
+        limits=(0.0, 1.0),
         estimate=lambda cost: cost.accuracy,
     ),
     Axis(title="Bytes a client sends each round", read=lambda cost: cost.bytes, write=size),
@@ -113,7 +113,7 @@ def _chart(axis: Axis, rows: list[Row]) -> Chart | None:
         better="right" if axis.more_is_better else "left",
         marks=marks,
         x_ticks=across.ticks(axis.write),
-        y_ticks=[(up(share), percent(share)) for share in (0, 0.25, 0.5, 0.75, 1)],
+        y_ticks=[(up(share), percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)],
         front=_stairs(path),
         on_front=[key for _, _, key in front],
         not_shown=sorted({key for key, *_ in placed} - {key for key, *_ in shown}),
@@ -140,19 +140,28 @@ def _stairs(points: list[tuple[float, float]]) -> str:
 
 def _free_place(at: tuple[float, float], taken: list[tuple[float, float]]) -> tuple[float, float]:
     """Where a number stands beside its mark: the place around it that is farthest from everything drawn so far."""
-    around = [(11, -9), (-11, -9), (11, 11), (-11, 11), (0, -15), (0, 17), (17, 0), (-17, 0), (22, -18), (-22, -18)]
+    around = [
+        (11.0, -9.0),
+        (-11.0, -9.0),
+        (11.0, 11.0),
+        (-11.0, 11.0),
+        (0.0, -15.0),
+        (0.0, 17.0),
+        (17.0, 0.0),
+        (-17.0, 0.0),
+    ]
     places = [(at[0] + x, at[1] + y) for x, y in around]
     inside = [p for p in places if LEFT + 4 < p[0] < RIGHT and TOP < p[1] < BOTTOM - 2] or places
 
     def room(place: tuple[float, float]) -> float:
-        return min(LABEL, min(abs(place[0] - x) + abs(place[1] - y) for x, y in taken if (x, y) != place))
+        return min(LABEL, min(abs(place[0] - x) + abs(place[1] - y) for x, y in taken))
 
     return max(inside, key=room)
 
 
 def bar(rate: Estimate, tolerance: float) -> dict[str, float]:
     """Geometry of a leak rate on a line from 0 to 100: value, whisker, and what is tolerated."""
-    share = Scale(low=0, high=1, start=0, end=100)
+    share = Scale(low=0.0, high=1.0, start=0.0, end=100.0)
     return {
         "value": share(rate.value),
         "lower": share(rate.lower),
@@ -161,12 +170,12 @@ def bar(rate: Estimate, tolerance: float) -> dict[str, float]:
     }
 
 
-def curve(cell: Cell, width: float = 120, height: float = 32) -> str:
+def curve(cell: Cell, width: float = 120.0, height: float = 32.0) -> str:
     """An objective over its iterations as a small path; empty where there is nothing to draw."""
     values = [bounded(value) for value in cell.curve]
     if len(values) < 2:
         return ""
     every = max(1, len(values) // 120)
     kept = [*values[::every], values[-1]]
-    up = scale(kept, height - 2, 2, limits=(-1e12, 1e12))
+    up = scale(kept, height - 2, 2.0, limits=(-1e12, 1e12))
     return "M" + "L".join(f"{width * index / (len(kept) - 1):.1f} {up(value):g}" for index, value in enumerate(kept))

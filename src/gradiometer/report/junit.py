@@ -37,8 +37,8 @@ def _suite(suites: ET.Element, name: str, cases: list[ET.Element], result: Resul
         plural: str(sum(case.find(tag) is not None for case in cases))
         for plural, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
     }
-    suite = ET.SubElement(suites, "testsuite", name=_text(name), tests=str(len(cases)), **counts)
-    suite.set("timestamp", _text(result.created))
+    told = {"name": _text(name), "tests": str(len(cases)), **counts, "timestamp": _text(result.created)}
+    suite = ET.SubElement(suites, "testsuite", told)
     suite.extend(cases)
 
 

@@ -32,7 +32,7 @@ class Scale:
         return [(position, text) for text, position in texts.items()]
 
 
-def scale(values: Sequence[float], start: float, end: float, *, limits: tuple[float, float] = (0, HUGE)) -> Scale:
+def scale(values: Sequence[float], start: float, end: float, *, limits: tuple[float, float] = (0.0, HUGE)) -> Scale:
     """An axis that shows all values with some air; logarithmic where they span more than a factor of 20."""
     values = [bounded(value) for value in values]
     low, high = min(values), max(values)
@@ -50,7 +50,7 @@ def round_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
+    return [float(index * step) for index in range(first, last + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -62,6 +62,6 @@ def log_ticks(low: float, high: float) -> list[float]:
     return kept[:: max(1, len(kept) // 5)]
 
 
-def bounded(value: float) -> float:
+def bounded(value: float | int) -> float:
     """Within what can be drawn: files from outside may hold any number."""
     return float(min(max(value, -HUGE), HUGE))

@@ -24,8 +24,13 @@ def render_terminal(result: Result, *, width: int = 100, color: bool = False) ->
     from rich.text import Text
 
     stream = io.StringIO()
-    system = "standard" if color else None
-    console = Console(file=stream, width=max(40, width), force_terminal=color, color_system=system, highlight=False)
+    console = Console(
+        file=stream,
+        width=max(40, width),
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+    )
     level = f" ({result.level})" if result.verdict == "LEAKS" and result.level != "none" else ""
     head = Text(f"{words.SYMBOLS[result.verdict]} {result.verdict}{level}", style=STYLES[result.verdict])
     console.print(head.append(f"  {words.one_line(result.title)}", style="not bold default"))
@@ -59,9 +64,9 @@ def _defenses(rows: list[Row], width: int) -> Table:
     for name in ("Leaks", "95 %"):
         table.add_column(name, justify="right", no_wrap=True)
     shown = [name for name, needed in COLUMNS.items() if width >= needed]
-    for name in shown:
-        text = name == "Worst attack"
-        table.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+    for column in shown:
+        text = column == "Worst attack"
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
         verdict = Text(f"{words.SYMBOLS[row.verdict]} {words.verdict_words(row)}", style=STYLES[row.verdict])
         rate, span, n = words.MISSING, "", ""
@@ -77,8 +82,8 @@ def _defenses(rows: list[Row], width: int) -> Table:
             "Seconds": words.duration(cost.seconds),
             "ε": words.number(cost.epsilon),
         }
-        name = Text(words.one_line(words.defense_name(row.defense)))
-        table.add_row(name, verdict, Text(rate), Text(span), *(Text(more[column]) for column in shown))
+        defense = Text(words.one_line(words.defense_name(row.defense)))
+        table.add_row(defense, verdict, Text(rate), Text(span), *(Text(more[column]) for column in shown))
     if "Worst attack" in shown and any(row.worst_informed for row in rows):
         table.caption, table.caption_justify = Text("* knows the defense", style="dim"), "left"
     return table
@@ -87,7 +92,7 @@ def _defenses(rows: list[Row], width: int) -> Table:
 def _finding(finding: Finding) -> list[tuple[str, str, str]]:
     style = {"critical": "bold red", "high": "red", "medium": "yellow"}.get(finding.severity, "")
     where = ", ".join(part for part in (finding.client, words.defense_name(finding.defense), finding.attack) if part)
-    told = [(finding.severity, words.one_line(f"{finding.title} ({where})"), style)]
+    told: list[tuple[str, str, str]] = [(finding.severity, words.one_line(f"{finding.title} ({where})"), style)]
     return [*told, ("", f"fix: {words.one_line(finding.fix)}", "")] if finding.fix else told
 
 

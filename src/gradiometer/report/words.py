@@ -41,7 +41,7 @@ def one_line(text: str) -> str:
     return clean(re.sub("[ \t\r\n\f\v]+", " ", text).strip())
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | int | None, digits: int = 3) -> str:
     """A figure with so many significant digits: 1234 -> 1,234; 0.01234 -> 0.0123; 0.250 -> 0.25; 12345678 -> 1.23e+07."""
     if value is None:
         return MISSING
@@ -60,7 +60,7 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | int | None) -> str:
     """0.123 -> 12 %; below a tenth one decimal is kept, and nothing is rounded to 0 or 100 that is neither."""
     if share is None:
         return MISSING
@@ -82,7 +82,7 @@ def share_interval(estimate: Estimate | None) -> str:
     )
 
 
-def decibel(value: float | None) -> str:
+def decibel(value: float | int | None) -> str:
     """31.24 -> 31.2 dB."""
     return MISSING if value is None else f"{_finite(value):.1f}\u00a0dB"
 
@@ -107,7 +107,7 @@ def size(count: int | float | None) -> str:
     return f"{number(value)}\u00a0TB"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float | int | None) -> str:
     """0.0123 -> 12 ms; 75 -> 1 min 15 s."""
     if seconds is None:
         return MISSING
@@ -164,7 +164,7 @@ def client_line(client: ClientInfo) -> str:
 def at_least(level: Severity, threshold: str) -> bool:
     """Whether a severity reaches a threshold; the threshold `never` is reached by none."""
     order = [*reversed(SEVERITIES)]
-    return level != "none" and threshold in order and order.index(level) >= order.index(threshold)  # type: ignore[arg-type]
+    return level != "none" and threshold in order and order.index(level) >= order.index(threshold)
 
 
 def clients_of(result: Result) -> list[str]:
@@ -180,7 +180,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         return json.dumps(plan, indent=2, ensure_ascii=False)
 
 
-def _finite(value: float) -> float:
+def _finite(value: float | int) -> float:
     """As a float that prints: a damaged file may hold integers beyond every float."""
     try:
         return float(value)
