@@ -1,0 +1,140 @@
+"""Directions that the weight gradients leave open, closed by known outputs of the layers that read the tensor.
+
+In the eigenbasis of the weight-gradient equations their part of the objective is diagonal, which makes the
+preconditioner of a conjugate-gradient solve; known outputs couple channels and enter as convolutions. Every row is
+divided by its expected error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .cgls import cgls
+from .equations import from_channels, to_channels
+from .forward_known import Estimate
+from .graph import Layer
+from .least_squares import Solution
+
+
+class Reading(NamedTuple):
+    """A layer that reads the tensor (None: the tensor itself), and what is known of its output before the bias."""
+
+    layer: Layer | None
+    output: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """The tensor, its deviation, the error in units of what was expected.
+
+    `null` is a lower limit: equations that are missing a channel, or 1 if the solve did not converge.
+    """
+
+    value: Tensor
+    deviation: Tensor
+    excess: float
+    null: int
+    iterations: int
+
+
+def close(
+    layer: Layer,
+    shape: tuple[int, ...],
+    solutions: Sequence[Solution],
+    readings: Sequence[Reading],
+    *,
+    generator: torch.Generator | None,
+    iterations: int = 2000,
+) -> Closed:
+    """Minimizes both parts together.
+
+    Args:
+        layer: one reader, for the layout of unknowns.
+        shape: of the tensor, one example.
+        solutions: of the weight-gradient equations, one a group.
+        generator: of the noise with which the solve is repeated, to see how far it moves the answer; None to save that.
+    """
+    basis, scale, strength, known = _stacked(solutions)
+    weights = [1 / r.output.deviation for r in readings]
+    rho = float((_diagonal(layer, shape, readings, weights) / scale.square()).mean())
+    free, bound = rho**-0.5, (strength + rho).rsqrt()
+    rows_scale = strength.sqrt() * bound
+
+    def spread(z: Tensor, inside: Tensor) -> Tensor:
+        """The preconditioner: `free` outside the basis, `bound` along it."""
+        return free * z + basis @ inside
+
+    def value_of(z: Tensor, a: Tensor) -> Tensor:
+        return from_channels(layer, spread(z, (bound - free) * a) / scale, shape)
+
+    def forward(z: Tensor) -> list[Tensor]:
+        a = _along(basis, z)
+        value = value_of(z, a)
+        rows = [w * (value if r.layer is None else r.layer.linear(value)) for r, w in zip(readings, weights)]
+        return [rows_scale * a, *rows]
+
+    def adjoint(rows: Sequence[Tensor]) -> Tensor:
+        pulled = [
+            w * row if r.layer is None else r.layer.pull(w * row, [shape])[0]
+            for r, w, row in zip(readings, weights, rows[1:])
+        ]
+        t = to_channels(layer, torch.stack(pulled).sum(0)) / scale
+        return spread(t, (bound - free) * _along(basis, t) + rows_scale * rows[0])
+
+    right = [strength.sqrt() * known, *(torch.where(w > 0, w * r.output.value, 0.0) for r, w in zip(readings, weights))]
+    zero = torch.zeros(len(solutions), *solutions[0].x.shape, dtype=known.dtype)
+    z, rest, used = cgls(forward, adjoint, right, zero, iterations=iterations, accuracy=1e-2 * zero.numel() ** 0.5)
+    size = sum(float(r.square().sum()) for r in rest)
+    count = sum(int((w > 0).sum()) for w in weights) + known.numel()
+    deviation = torch.zeros(())
+    if generator is not None:
+        noise = [torch.randn(b.shape, generator=generator, dtype=b.dtype) * (b != 0) for b in right]
+        moved, _, _ = cgls(forward, adjoint, noise, zero, iterations=used, accuracy=0.2 * zero.numel() ** 0.5)
+        deviation = value_of(moved, _along(basis, moved)).square().mean().sqrt()
+    value = value_of(z, _along(basis, z))
+    null = max(0, -(-(zero.numel() - count) // zero.shape[2]))
+    return Closed(
+        value=value,
+        null=null if used < iterations else max(null, 1),
+        deviation=deviation.expand_as(value),
+        excess=(size / max(count - zero.numel(), 1)) ** 0.5,
+        iterations=used,
+    )
+
+
+def _stacked(solutions: Sequence[Solution]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Basis, scale, strength and known coordinates of all groups, groups of lower rank being padded with zeros."""
+    rank = max(s.basis.shape[1] for s in solutions)
+    pads = [rank - s.basis.shape[1] for s in solutions]
+    basis = torch.stack([F.pad(s.basis, (0, more)) for s, more in zip(solutions, pads)])
+    scale = torch.stack([s.scale for s in solutions])[..., None]
+    strength = torch.stack([F.pad(s.eigenvalues / s.level**2, (0, more)) for s, more in zip(solutions, pads)])
+    known = torch.stack([F.pad(s.coordinates, (0, 0, 0, more)) for s, more in zip(solutions, pads)])
+    return basis, scale, strength[..., None], known
+
+
+def _along(basis: Tensor, z: Tensor) -> Tensor:
+    return (z.mT @ basis).mT
+
+
+def _diagonal(layer: Layer, shape: tuple[int, ...], readings: Sequence[Reading], weights: Sequence[Tensor]) -> Tensor:
+    """Diagonal of the known outputs' normal matrix, in the layout of the unknowns."""
+    total = torch.zeros(())
+    for reading, w in zip(readings, weights):
+        squared = w.square()
+        total = total + (squared if reading.layer is None else _squared(reading.layer).pull(squared, [shape])[0])
+    return to_channels(layer, total)
+
+
+def _squared(layer: Layer) -> Layer:
+    from dataclasses import replace
+
+    weight = layer.weight.square()
+    free = replace(layer, weight=weight, bias=None)
+    return replace(free, apply=free.linear)

@@ -1,0 +1,83 @@
+"""What a layer's own weight gradient says about its input, once its delta is known: linear equations, position by position.
+
+    dL/dW[o, i, k] = sum_{b, p} delta[b, o, p] u[b, i, p s + k d - padding]
+
+For every input channel i these are the same equations in the unknown u[., i, .], whose matrix is made of delta alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .graph import Layer
+
+
+def taps(layer: Layer, shape: tuple[int, ...]) -> Tensor:
+    """Which input position each output position reads at each kernel offset: [kernel, positions out], -1 is padding.
+
+    Args:
+        shape: of the layer's input, one example.
+    """
+    if layer.dense:
+        return torch.arange(positions(layer, shape))[None]
+    _, height, width = shape
+    up, left = layer.padding
+    index = torch.arange(1.0, height * width + 1, dtype=torch.float64).reshape(1, 1, height, width)
+    padded = F.pad(index, (left, left, up, up))
+    kernel = layer.weight.shape[2:]
+    found = F.unfold(padded, tuple(kernel), dilation=layer.dilation, stride=layer.stride)
+    return found[0].long() - 1
+
+
+def positions(layer: Layer, shape: tuple[int, ...]) -> int:
+    """Places of one example's input: pixels of a map, or rows of a dense layer's input."""
+    sizes = shape[:-1] if layer.dense else shape[1:]
+    return int(torch.tensor(sizes).prod()) if sizes else 1
+
+
+def matrix(layer: Layer, delta: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The equations' matrix [groups, out / groups * kernel, examples * positions].
+
+    Args:
+        delta: derivatives by the layer's output [n, *output shape].
+        shape: of the layer's input, one example.
+    """
+    delta = _rows(layer, delta)
+    n, out, _ = delta.shape
+    where, count = taps(layer, shape), positions(layer, shape)
+    design = delta.new_zeros(out, len(where), n, count + 1)
+    for k, at in enumerate(where):
+        design[:, k].index_add_(2, at % (count + 1), delta.transpose(0, 1))  # -1 falls into the last, dropped place
+    return design[..., :count].reshape(layer.groups, -1, n * count)
+
+
+def right_side(layer: Layer, gradient: Tensor) -> Tensor:
+    """The equations' right sides [groups, out / groups * kernel, in / groups]."""
+    flat = gradient.reshape(*gradient.shape[:2], -1).transpose(1, 2)
+    return flat.reshape(layer.groups, -1, gradient.shape[1])
+
+
+def to_channels(layer: Layer, value: Tensor) -> Tensor:
+    """From the layer's input [n, *shape] to unknowns [groups, examples * positions, in / groups]."""
+    rows = _rows(layer, value)
+    n, _, count = rows.shape
+    return rows.reshape(n, layer.groups, -1, count).permute(1, 0, 3, 2).reshape(layer.groups, n * count, -1)
+
+
+def from_channels(layer: Layer, solution: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The inverse of `to_channels`."""
+    count = positions(layer, shape)
+    groups, rows, channels = solution.shape
+    value = (
+        solution.reshape(groups, rows // count, count, channels).permute(1, 0, 3, 2).reshape(rows // count, -1, count)
+    )
+    return value.transpose(1, 2).reshape(-1, *shape) if layer.dense else value.reshape(-1, *shape)
+
+
+def _rows(layer: Layer, value: Tensor) -> Tensor:
+    """[n, channels, positions] of an input or an output."""
+    if layer.dense:
+        return value.reshape(len(value), -1, value.shape[-1]).transpose(1, 2)
+    return value.flatten(2)

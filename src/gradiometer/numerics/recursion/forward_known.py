@@ -1,0 +1,101 @@
+"""What known values say about tensors below them: inverse activations, minus what is known of the other branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .graph import Activation, Graph, Layer, Norm, Reshape, Sum
+
+ROUNDING = 2e-7
+"""Error of a float32 client's own activations, relative to their size."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Estimate:
+    """Values and their expected errors, entry by entry; an infinite error marks an entry of which nothing is known."""
+
+    value: Tensor
+    deviation: Tensor
+
+    def reshape(self, *shape: int) -> Estimate:
+        """Both, reshaped."""
+        return Estimate(value=self.value.reshape(*shape), deviation=self.deviation.reshape(*shape))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """Reads partial values off the tensors that are known in full."""
+
+    graph: Graph
+    values: Mapping[str, Estimate]
+
+    def partial(self, name: str) -> Estimate | None:
+        """What follows about this tensor from known tensors above it; None if nothing follows."""
+        found: Estimate | None = None
+        for consumer in self.graph.consumers[name]:
+            part = self._through(consumer, name)
+            if part is not None:
+                found = part if found is None else _better(found, part)
+        return found
+
+    def full(self, name: str) -> Tensor | None:
+        """The whole tensor, if it is known or is computed from known ones."""
+        if name in self.values:
+            return self.values[name].value
+        node = self.graph.nodes[name]
+        inputs = [self.full(below) for below in node.inputs]
+        if not inputs or any(value is None for value in inputs):
+            return None
+        return node.operation.apply(*inputs)
+
+    def _through(self, consumer: str, name: str) -> Estimate | None:
+        node = self.graph.nodes[consumer]
+        operation = node.operation
+        shape = self.graph.nodes[name].shape
+        if isinstance(operation, Activation):
+            return _inverted(operation, self.values[consumer]) if consumer in self.values else None
+        if not isinstance(operation, (Norm, Reshape, Sum)):
+            return None
+        above = self.partial(consumer)
+        if above is None:
+            return None
+        if isinstance(operation, Reshape):
+            return above.reshape(-1, *shape)
+        if isinstance(operation, Norm):
+            zero = operation.apply(above.value.new_zeros(1, *shape))
+            scale = operation.scale.reshape(-1, *([1] * (len(shape) - 1)))
+            return Estimate(value=(above.value - zero) / scale, deviation=above.deviation / scale.abs())
+        others = [self.full(other) for other in node.inputs if other != name]
+        if node.inputs.count(name) > 1 or any(other is None for other in others):
+            return None
+        rest = torch.stack([other for other in others if other is not None]).sum(0)
+        return Estimate(value=above.value - rest, deviation=above.deviation + ROUNDING * rest.square().mean().sqrt())
+
+
+def _inverted(activation: Activation, known: Estimate) -> Estimate:
+    value = activation.inverse(known.value)
+    usable = activation.invertible(known.value)
+    deviation = known.deviation / activation.slope(known.value).abs().clamp_min(1e-12)
+    floor = ROUNDING * float(value[usable].square().mean().sqrt()) if bool(usable.any()) else 0.0
+    return Estimate(value=value, deviation=torch.where(usable, deviation + floor, torch.inf))
+
+
+def _better(first: Estimate, second: Estimate) -> Estimate:
+    take = first.deviation <= second.deviation
+    return Estimate(
+        value=torch.where(take, first.value, second.value),
+        deviation=torch.minimum(first.deviation, second.deviation),
+    )
+
+
+def outputs(known: Known, layer: Layer, name: str) -> Estimate | None:
+    """The layer's known outputs before its bias."""
+    found = known.partial(name)
+    if found is None or layer.bias is None:
+        return found
+    bias = layer.bias if layer.dense else layer.bias.reshape(-1, *([1] * (found.value.ndim - 2)))
+    return Estimate(value=found.value - bias, deviation=found.deviation)

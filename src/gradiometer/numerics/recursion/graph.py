@@ -1,0 +1,174 @@
+"""The network as a graph of few operations, on tensors whose first dimension counts the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Pairs = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Operation:
+    """Anything that can be computed forward. The subclasses say what else is known of it.
+
+    Args:
+        apply: from the inputs to the output.
+        where: the module or the function, for messages.
+    """
+
+    apply: Callable[..., Tensor]
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opaque(Operation):
+    """An operation that the recursion cannot walk back through (max pooling, attention, unknown functions)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Affine(Operation):
+    """Affine in all inputs together, without trained parameters or with fixed ones: pooling, padding, slices, sums."""
+
+    def pull(self, delta: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+        """The transpose: derivatives by the inputs, given those by the output [n, ...]."""
+        with torch.enable_grad():
+            zeros = [delta.new_zeros(len(delta), *shape).requires_grad_() for shape in shapes]
+            return torch.autograd.grad(self.apply(*zeros), zeros, delta)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sum(Affine):
+    """Adds its inputs, which have the shape of the output: derivatives pass to every branch."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reshape(Affine):
+    """Keeps the numbers and their order: values pass in both directions."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Norm(Affine):
+    """Normalization with fixed statistics: `scale * x + shift` a channel.
+
+    Args:
+        scale: [channels], gamma / sqrt(variance + eps).
+        bias_name: of beta, whose gradient is the sum of delta over examples and positions.
+    """
+
+    scale: Tensor
+    bias_name: str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer(Affine):
+    """A trained convolution or dense layer. Dense layers see each entry of the middle dimensions as a position.
+
+    Args:
+        weight: [out, in / groups, *kernel], or [out, in] if dense.
+        weight_name, bias_name: of its parameters.
+        stride, padding, dilation, groups: of a convolution; `stride` is empty for dense layers.
+    """
+
+    weight: Tensor
+    weight_name: str
+    bias: Tensor | None = None
+    bias_name: str | None = None
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+
+    @property
+    def dense(self) -> bool:
+        return not self.stride
+
+    def shifts(self) -> bool:
+        """Whether its gradient has shift structure: a square odd kernel above 1, stride 1, padded to keep positions."""
+        if self.dense or self.groups > 1:
+            return False
+        kernel = self.weight.shape[2:]
+        return (
+            set(self.stride) == {1}
+            and set(self.dilation) == {1}
+            and all(k % 2 == 1 and k > 1 and p == k // 2 for k, p in zip(kernel, self.padding))
+        )
+
+    def linear(self, value: Tensor) -> Tensor:
+        """The layer without its bias."""
+        if self.dense:
+            return value @ self.weight.T
+        return F.conv2d(value, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Activation(Operation):
+    """A function of each entry alone.
+
+    Args:
+        slope: derivative as a function of the output.
+        inverse: the input as a function of the output, where `invertible(output)` holds.
+        kinked: piecewise linear with the kink at zero, so that the sign of the output decides the slope.
+    """
+
+    slope: Callable[[Tensor], Tensor]
+    inverse: Callable[[Tensor], Tensor]
+    invertible: Callable[[Tensor], Tensor]
+    kinked: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Node:
+    """One tensor of the network: the operation that makes it, the tensors it is made of, and its shape an example."""
+
+    name: str
+    operation: Operation
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Graph:
+    """All tensors in an order in which each comes after those that it is made of; the first one is the input."""
+
+    nodes: Mapping[str, Node]
+    input: str
+    output: str
+    dtype: torch.dtype
+    consumers: Mapping[str, tuple[str, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for node in self.nodes.values():
+            for name in dict.fromkeys(node.inputs):
+                found[name].append(node.name)
+        object.__setattr__(self, "consumers", {name: tuple(names) for name, names in found.items()})
+
+    def shapes(self, node: Node) -> list[tuple[int, ...]]:
+        """Of the node's inputs."""
+        return [self.nodes[name].shape for name in node.inputs]
+
+    def layers(self) -> list[Node]:
+        """All trained convolutions and dense layers, the input's side first."""
+        return [node for node in self.nodes.values() if isinstance(node.operation, Layer)]
+
+    def forward(self, x: Tensor, wanted: str, *, start: str | None = None) -> Tensor:
+        """The tensor `wanted`, given `start` (the input) as `x`."""
+        start = start or self.input
+        values = {start: x}
+        for node in self.needed(wanted, start):
+            values[node.name] = node.operation.apply(*(values[name] for name in node.inputs))
+        return values[wanted]
+
+    def needed(self, wanted: str, start: str) -> list[Node]:
+        """What has to be computed on the way from `start` to `wanted`, in order."""
+        need, order = {wanted}, []
+        for node in reversed(list(self.nodes.values())):
+            if node.name in need and node.name != start:
+                order.append(node)
+                need.update(node.inputs)
+        return order[::-1]

@@ -1,0 +1,95 @@
+"""The top of a network whose maps are averaged over positions before the linear head: where masks cannot be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import NotApplicable
+
+from .graph import Activation, Affine, Graph, Layer, Node, Norm, Reshape, Sum
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Top:
+    """From the logits down to a convolution with shift structure.
+
+    Args:
+        head: the linear head; `activation`: the last activation; `below`: its input.
+        layer: a convolution whose output reaches `below` by sums and normalization alone.
+        scale: derivative of `below` by that convolution's output, a channel.
+        share: derivative of the logits by one position of the activation's output [classes, channels]; it is the same
+            at all positions.
+    """
+
+    head: Node
+    activation: Node
+    below: str
+    layer: Node
+    scale: Tensor
+    share: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the maps."""
+        height, width = self.activation.shape[1:]
+        return height, width
+
+
+def find_head(graph: Graph) -> Node:
+    """The layer that gives the logits.
+
+    Raises:
+        NotApplicable: the output is no linear layer's.
+    """
+    node = graph.nodes[graph.output]
+    while isinstance(node.operation, Reshape):
+        node = graph.nodes[node.inputs[0]]
+    if not (isinstance(node.operation, Layer) and node.operation.dense and len(node.shape) == 1):
+        raise NotApplicable(f"the model ends in {node.operation.where}, not in a linear layer that answers the logits")
+    return node
+
+
+def find_top(graph: Graph) -> Top | str:
+    """The pooled top, or the reason why there is none."""
+    head = find_head(graph)
+    classes = head.shape[0]
+    delta = torch.eye(classes, dtype=graph.dtype)
+    node = head
+    while not isinstance(node.operation, Activation):
+        if not isinstance(node.operation, Affine) or len(node.inputs) != 1:
+            return f"{node.operation.where} stands between the head and the last activation"
+        (delta,) = node.operation.pull(delta, graph.shapes(node))
+        node = graph.nodes[node.inputs[0]]
+    if not node.operation.kinked or delta.ndim != 4:
+        return f"the last activation, {node.operation.where}, is no ReLU of maps"
+    share = delta[..., :1, :1]
+    if not torch.allclose(delta, share.expand_as(delta), rtol=1e-9, atol=0):
+        return "the head does not average over positions"
+    below = node.inputs[0]
+    found = [(c, scale) for c, scale in branches(graph, below) if _layer(c).shifts()]
+    if not found:
+        return f"no convolution with shift structure ends in {node.operation.where}"
+    layer, scale = max(found, key=lambda pair: min(_layer(pair[0]).weight.shape[:2]))
+    return Top(head=head, activation=node, below=below, layer=layer, scale=scale, share=share.reshape(classes, -1))
+
+
+def branches(graph: Graph, name: str) -> Iterator[tuple[Node, Tensor]]:
+    """Layers whose output reaches the tensor by sums and normalization, with the derivative a channel."""
+    node = graph.nodes[name]
+    if isinstance(node.operation, Layer):
+        yield node, node.operation.weight.new_ones(node.shape[0])
+    elif isinstance(node.operation, Sum):
+        for below in dict.fromkeys(node.inputs):
+            yield from branches(graph, below)
+    elif isinstance(node.operation, Norm):
+        for found, scale in branches(graph, node.inputs[0]):
+            yield found, scale * node.operation.scale
+
+
+def _layer(node: Node) -> Layer:
+    assert isinstance(node.operation, Layer)
+    return node.operation

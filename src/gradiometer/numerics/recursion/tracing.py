@@ -1,0 +1,233 @@
+"""From any module to a `Graph`: symbolic tracing, normalization folded, names of parameters kept."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from gradiometer.core import NotApplicable, clone_model
+
+from . import activations
+from .graph import Affine, Graph, Layer, Node, Norm, Opaque, Operation, Reshape, Sum
+
+_RESHAPES: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze}
+_RESHAPES |= {"flatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous"}
+_SUMS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
+_AFFINE: set[Any] = {torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d, F.pad, torch.cat, torch.permute, torch.transpose}
+_AFFINE |= {operator.getitem, torch.sum, operator.sub, operator.neg, "mean", "sum", "permute", "transpose"}
+_SAME: set[Any] = {F.dropout, F.dropout2d, "clone", "detach_"}
+_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d)
+
+
+def trace(model: nn.Module, shape: tuple[int, ...], *, dtype: torch.dtype = torch.float64) -> Graph:
+    """The graph of a model with one input, in eval mode, its weights in `dtype`.
+
+    Args:
+        shape: of one example.
+
+    Raises:
+        NotApplicable: the control flow depends on the data, or the model does not take such an input.
+    """
+    model = clone_model(model).eval().to(dtype)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    names = {id(p): name for name, p in model.named_parameters()}
+    try:
+        traced = fx.Tracer().trace(model)
+    except Exception as error:  # torch.fx raises whatever the model's own code raises on a proxy
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NotApplicable(
+            f"the forward pass of {type(model).__name__} cannot be followed: {reason}",
+            fix="use a model whose forward pass does not branch on the data",
+        ) from error
+    reader = _Reader(model=fx.GraphModule(model, traced), names=names)
+    return reader.read(torch.zeros(2, *shape, dtype=dtype))
+
+
+class _Reader:
+    """Runs the traced graph once on zeros and writes down every tensor whose first dimension counts the examples."""
+
+    def __init__(self, *, model: fx.GraphModule, names: Mapping[int, str]) -> None:
+        self.model, self.names = model, names
+        self.values: dict[str, Any] = {}
+        self.alias: dict[str, str] = {}
+        self.nodes: dict[str, Node] = {}
+
+    def read(self, x: Tensor) -> Graph:
+        inputs = [node.name for node in self.model.graph.nodes if node.op == "placeholder"]
+        output = ""
+        for node in self.model.graph.nodes:
+            if node.op == "output":
+                (result,) = node.args
+                output = self.alias.get(getattr(result, "name", ""), "")
+            else:
+                self._add(node, x if inputs[0] == node.name else None)
+        if output not in self.nodes:
+            raise NotApplicable(f"{type(self.model).__name__} does not return one tensor, row by example")
+        return Graph(nodes=_unshared(self.nodes), input=inputs[0], output=output, dtype=x.dtype)
+
+    def _add(self, node: fx.Node, x: Tensor | None) -> None:
+        if node.op == "placeholder":
+            self.values[node.name] = x if x is not None else (node.args[0] if node.args else None)
+            if x is not None:
+                self._write(node.name, Operation(apply=lambda: x, where=node.name), ())
+            return
+        function = self._function(node)
+        arguments = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n.name])
+        try:
+            value = function(*arguments[0], **arguments[1])
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise NotApplicable(f"{node.target} does not take this input: {str(error).splitlines()[0]}") from error
+        self.values[node.name] = value
+        tensors = [n for n in node.all_input_nodes if n.name in self.alias]
+        if not isinstance(value, Tensor) or not tensors or value.ndim < 2 or len(value) != 2:
+            return
+        apply = self._rebuilt(node, function, tensors)
+        operation = self._classify(node, apply, tensors, value)
+        if operation is None:
+            self.alias[node.name] = self.alias[tensors[0].name]
+        else:
+            self._write(node.name, operation, tuple(self.alias[n.name] for n in tensors))
+
+    def _write(self, name: str, operation: Operation, inputs: tuple[str, ...]) -> None:
+        self.alias[name] = name
+        self.nodes[name] = Node(name=name, operation=operation, inputs=inputs, shape=tuple(self.values[name].shape[1:]))
+
+    def _function(self, node: fx.Node) -> Callable[..., Any]:
+        if node.op == "call_module":
+            return self.model.get_submodule(str(node.target))
+        if node.op == "get_attr":
+            return lambda: operator.attrgetter(str(node.target))(self.model)
+        if node.op == "call_method":
+            return lambda owner, *rest, **options: getattr(owner, str(node.target))(*rest, **options)
+        assert callable(node.target)
+        return node.target
+
+    def _rebuilt(self, node: fx.Node, function: Callable[..., Any], tensors: list[fx.Node]) -> Callable[..., Tensor]:
+        """The operation as a function of its tensors alone, everything else being fixed."""
+        position = {n.name: i for i, n in enumerate(tensors)}
+
+        def apply(*inputs: Tensor) -> Tensor:
+            def fill(n: fx.Node) -> Any:
+                return inputs[position[n.name]] if n.name in position else self.values[n.name]
+
+            args, options = fx.node.map_arg((node.args, node.kwargs), fill)
+            return function(*args, **options)
+
+        return apply
+
+    def _classify(
+        self, node: fx.Node, apply: Callable[..., Tensor], tensors: list[fx.Node], value: Tensor
+    ) -> Operation | None:
+        """What the operation is; None for one that changes nothing."""
+        where = str(node.target) if node.op == "call_module" else getattr(node.target, "__name__", str(node.target))
+        before = self.values[tensors[0].name]
+        if node.op == "call_module":
+            return self._module(self.model.get_submodule(str(node.target)), where, apply, value)
+        target = node.target
+        if target in _SAME:
+            return None
+        if target in _RESHAPES:
+            return _reshape(value, where)
+        if target in _SUMS and all(self.values[n.name].shape == value.shape for n in tensors):
+            return Sum(apply=apply, where=where) if len(tensors) > 1 else Affine(apply=apply, where=where)
+        name = activations.FUNCTIONS.get(target) or (
+            activations.METHODS.get(str(target)) if node.op == "call_method" else None
+        )
+        if name is not None:
+            options = dict(node.kwargs)
+            for key, given in zip(("negative_slope",) if name == "leaky_relu" else ("alpha",), node.args[1:]):
+                options[key] = given
+            return activations.of_function(name, options, where) or Opaque(apply=apply, where=where)
+        constant = all(isinstance(a, (int, float)) for a in node.args if a not in tensors)
+        scaling = target in {operator.mul, operator.truediv, torch.mul, torch.div} and len(tensors) == 1 and constant
+        if (target in _AFFINE or scaling) and _is_affine(
+            apply, before, len(tensors), [self.values[n.name] for n in tensors]
+        ):
+            return Affine(apply=apply, where=where)
+        return Opaque(apply=apply, where=where)
+
+    def _module(self, module: nn.Module, where: str, apply: Callable[..., Tensor], value: Tensor) -> Operation | None:
+        if isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d)):
+            return None
+        if isinstance(module, (nn.Flatten, nn.Unflatten)):
+            return _reshape(value, where)
+        if isinstance(module, _POOLS):
+            return Affine(apply=apply, where=where)
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_var is not None:
+            scale = 1 / torch.sqrt(module.running_var + module.eps)
+            if module.weight is not None:
+                scale = scale * module.weight
+            return Norm(apply=apply, where=where, scale=scale, bias_name=self.names.get(id(module.bias)))
+        if isinstance(module, nn.Linear):
+            return self._layer(module, where, apply)
+        if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
+            padding = module.padding
+            if padding == "same":
+                padding = tuple(d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size))
+                if any(d * (k - 1) % 2 for d, k in zip(module.dilation, module.kernel_size)):
+                    return Opaque(apply=apply, where=where)
+            elif padding == "valid":
+                padding = (0, 0)
+            assert isinstance(padding, tuple)
+            return self._layer(module, where, apply, stride=module.stride, padding=padding, dilation=module.dilation)
+        return activations.of_module(module, where) or Opaque(apply=apply, where=where)
+
+    def _layer(
+        self,
+        module: nn.Linear | nn.Conv2d,
+        where: str,
+        apply: Callable[..., Tensor],
+        *,
+        stride: tuple[int, ...] = (),
+        padding: tuple[int, ...] = (),
+        dilation: tuple[int, ...] = (),
+    ) -> Layer:
+        return Layer(
+            apply=apply,
+            where=where,
+            weight=module.weight.detach(),
+            weight_name=self.names[id(module.weight)],
+            bias=None if module.bias is None else module.bias.detach(),
+            bias_name=self.names.get(id(module.bias)),
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=getattr(module, "groups", 1),
+        )
+
+
+def _reshape(value: Tensor, where: str) -> Reshape:
+    shape = tuple(value.shape[1:])
+    return Reshape(apply=lambda x: x.reshape(len(x), *shape), where=where)
+
+
+def _is_affine(apply: Callable[..., Tensor], before: Tensor, count: int, values: list[Tensor]) -> bool:
+    """Whether examples stay apart and f(a + b) - f(b) = f(a) - f(0), tried on a fixed pattern with two examples."""
+    ramp = [torch.arange(v.numel(), dtype=v.dtype).reshape(v.shape).sin() for v in values]
+    swapped = [r.flip(0) for r in ramp]
+    zero = [torch.zeros_like(r) for r in ramp]
+    total = apply(*(a + b for a, b in zip(ramp, swapped)))
+    same = torch.allclose(total + apply(*zero), apply(*ramp) + apply(*swapped), atol=1e-9)
+    return same and torch.allclose(apply(*swapped), apply(*ramp).flip(0), atol=1e-12)
+
+
+def _unshared(nodes: dict[str, Node]) -> dict[str, Node]:
+    """Layers that use the same weights are not told apart by their summed gradient: the walk must not enter them."""
+    uses = Counter(n.operation.weight_name for n in nodes.values() if isinstance(n.operation, Layer))
+    result = {}
+    for name, node in nodes.items():
+        operation = node.operation
+        if isinstance(operation, Layer) and uses[operation.weight_name] > 1:
+            shared = f"{operation.where} (its weights are used {uses[operation.weight_name]} times)"
+            node = Node(
+                name=name, operation=Affine(apply=operation.apply, where=shared), inputs=node.inputs, shape=node.shape
+            )
+        result[name] = node
+    return result

@@ -1,0 +1,36 @@
+"""Shift structure: batch size from the spectrum, delta maps up to mixing, unmixing."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.grad import conv2d_weight
+
+from gradiometer.numerics.recursion.shift import delta_maps, spectrum
+from gradiometer.numerics.recursion.unmix import unmix
+
+
+def maps(examples: int, channels: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    level = torch.randn(examples, channels, 1, 1, generator=rng, dtype=torch.float64)
+    mask = torch.rand(examples, channels, 4, 4, generator=rng, dtype=torch.float64) > 0.5
+    value = torch.randn(examples, channels, 4, 4, generator=rng, dtype=torch.float64).clamp_min(0)
+    delta = level * mask
+    return delta, conv2d_weight(value, (channels, channels, 3, 3), delta, padding=1)
+
+
+def test_the_batch_size_is_read_off_the_spectrum() -> None:
+    for examples in (1, 2, 4):
+        seen = spectrum(maps(examples)[1], 16)
+        assert (seen.examples, seen.rank) == (examples, 16 * examples)
+        assert seen.gap > 1e4
+
+
+def test_delta_maps_come_out_up_to_scale_and_order() -> None:
+    for examples in (1, 3):
+        delta, weight = maps(examples)
+        single = unmix(delta_maps(weight, (4, 4), examples), rng=torch.Generator().manual_seed(0))
+        assert single is not None
+        a, b = single.transpose(0, 1).flatten(1), delta.flatten(1)
+        cosine = (a @ b.T).abs() / a.norm(dim=1)[:, None] / b.norm(dim=1)
+        assert (cosine.max(1).values > 1 - 1e-6).all()
+        assert sorted(cosine.argmax(1).tolist()) == list(range(examples))
