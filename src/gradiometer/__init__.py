@@ -1,6 +1,6 @@
 """gradiometer: measures what federated learning really leaks, and what to do about it.
 
-Importing it costs little more than torch: rooms and optional packages load when first used.
+Importing it costs next to nothing: torch, the rooms and optional packages load when a name is first used.
 """
 
 from __future__ import annotations
@@ -8,40 +8,39 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .core import (
-    Attack,
-    BadConfig,
-    BadInput,
-    Batch,
-    Card,
-    Client,
-    Data,
-    DataCard,
-    Defense,
-    Field,
-    GradiometerError,
-    Guard,
-    Guess,
-    MissingKnowledge,
-    NotApplicable,
-    Recipe,
-    Threat,
-    Unsupported,
-    Update,
-    image_layout,
-    load_update,
-    play,
-    save_update,
-)
-
 if TYPE_CHECKING:
     from . import attacks, audit, data, defenses, metrics, models, report
     from .audit import scan
+    from .core import (
+        Attack,
+        BadConfig,
+        BadInput,
+        Batch,
+        Card,
+        Client,
+        Data,
+        DataCard,
+        Defense,
+        Field,
+        GradiometerError,
+        Guard,
+        Guess,
+        MissingKnowledge,
+        NotApplicable,
+        Recipe,
+        Threat,
+        Unsupported,
+        Update,
+        image_layout,
+        load_update,
+        play,
+        save_update,
+    )
 
 __version__ = "0.1.0"
 
-_LAZY_ROOMS = ("attacks", "audit", "data", "defenses", "metrics", "models", "report")
-_LAZY_NAMES = {"scan": "audit"}
+_ROOMS = ("attacks", "audit", "core", "data", "defenses", "metrics", "models", "report")
+_HOMES = {"scan": "audit"}  # every other name is at home in core
 
 __all__ = [
     "Attack",
@@ -79,10 +78,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY_ROOMS:
+    if name in _ROOMS:
         return importlib.import_module(f".{name}", __name__)
-    if name in _LAZY_NAMES:
-        return getattr(importlib.import_module(f".{_LAZY_NAMES[name]}", __name__), name)
+    if name in __all__:
+        return getattr(importlib.import_module(f".{_HOMES.get(name, 'core')}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
