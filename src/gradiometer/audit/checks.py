@@ -64,6 +64,9 @@ def examine(evidence: Evidence, threat: Threat, *, controls: bool) -> Findings:
 def _case_problems(evidence: Evidence, case: Case, *, controls: bool) -> Iterator[str]:
     records = evidence.ok(case)
     yield from _objective(records)
+    # One label may agree by chance; pictures cannot, and neither can several batches of labels.
+    if all(record["ignores"] for record in records) and ("examples" in records[0] or len(records) >= 5):
+        yield "its guess does not depend on the update"
     yield from _blind(evidence, case, records)
     decoy = evidence.decoys.get((case.client, case.attack))
     if decoy is not None and any(picture_level(score) == "critical" for score in decoy.get("examples", ())):

@@ -56,7 +56,7 @@ def compute(setup: Setup, trial: Trial, folder: Path | None, log: Callable[[str]
     except Exception as error:  # attacks, defenses and models may be anybody's code: the record says what happened
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        status, reason = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        status, reason = "failed", _line(f"{type(error).__name__}: {error}")
         log(f"{trial}\n{traceback.format_exc()}")
     told: Record = {"id": trial.id, "kind": trial.kind, "client": trial.client, "defense": trial.defense}
     told |= {
@@ -116,12 +116,16 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
         body |= {"claims": claims(update, guess, noise)}
     body |= {
         "attack_seconds": round(seconds, 4),
-        "objective": guess.objective,
+        "objective": None if guess.objective is None else float(guess.objective),
         "curve": _thinned(guess.curve),
         "noise_refused": refused,
-        "probe": attack.probe(update, derive(seed, "probe", trial.id)),
+        "probe": _floats(attack.probe(update, derive(seed, "probe", trial.id))),
         "guess": returned,
         "unaltered": returned == fingerprint(guess),
+        # An update of zeros is its own noise.
+        "ignores": noise is not None
+        and returned == fingerprint(noise)
+        and any(v.any() for v in update.values.values()),
         "notes": _plain(guess.notes),
     }
     if folder is not None:
@@ -183,7 +187,16 @@ _KINDS: dict[str, Callable[[Setup, Trial, Path | None], Record]] = {
 
 
 def _reason(error: GradiometerError) -> str:
-    return " ".join(error.message.split())[:300]
+    return _line(error.message)
+
+
+def _line(text: str) -> str:
+    """On one line, short, and writable as UTF-8."""
+    return " ".join(text.split())[:300].encode("utf-8", "replace").decode()
+
+
+def _floats(values: Any) -> list[float] | None:
+    return None if values is None else [float(value) for value in values]
 
 
 def _thinned(curve: tuple[float, ...], points: int = 50) -> list[float]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-import importlib.util
+import inspect
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from gradiometer.core import BadConfig, did_you_mean
@@ -43,10 +46,28 @@ def load_dotted(path: str) -> Any:
         raise BadConfig(f"{path}: importing {module_name} fails: {type(error).__name__}: {error}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name in dir(found) if not name.startswith("_")]
+            names = [n for n, v in vars(found).items() if not n.startswith("_") and not inspect.ismodule(v)]
             raise BadConfig(f"{path}: {module_name} has no {part!r}{did_you_mean(part, names)}")
         found = getattr(found, part)
     return found
+
+
+def source_hash(settings: Any) -> str:
+    """A hash of the files of all modules that settings name by `package.module:name`; empty where they name none."""
+    found = hashlib.sha256()
+    for module in sorted(set(_named(settings))):
+        origin = getattr(sys.modules.get(module), "__file__", None)
+        if origin is not None:
+            found.update(module.encode() + Path(origin).read_bytes())
+    return found.hexdigest()[:16] if any(_named(settings)) else ""
+
+
+def _named(settings: Any) -> Iterator[str]:
+    if isinstance(settings, str) and is_dotted(settings):
+        yield settings.partition(":")[0]
+    elif isinstance(settings, Mapping | list | tuple):
+        for item in settings.values() if isinstance(settings, Mapping) else settings:
+            yield from _named(item)
 
 
 def _modules_here(folder: str) -> list[str]:

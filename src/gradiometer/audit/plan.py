@@ -79,7 +79,7 @@ class AuditSettings(_Section):
     undefended: bool = True
     informed: bool = True
     controls: bool = True
-    budget: Annotated[float | None, BeforeValidator(seconds), Field(gt=0)] = None
+    budget: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds)] = None
     jobs: int = Field(default=0, ge=0)
     fail_on: Literal["critical", "high", "medium", "low", "never"] = "high"
     gallery: Literal["blur", "full", "none"] = "blur"
@@ -182,7 +182,8 @@ def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = 
     except RecursionError:
         faults.append(Fault((), "the plan is too deeply nested"))
     if plan is None or faults:
-        problems = list(dict.fromkeys(_placed(fault, source, text) for fault in faults))
+        placed = sorted((_placed(fault, source, text) for fault in faults), key=lambda problem: problem[0])
+        problems = list(dict.fromkeys(problem for _, problem in placed))
         count = f"{len(problems)} faults" if len(problems) > 1 else "one fault"
         raise BadConfig(f"{source}: the plan has {count}", fix="mend the plan and run again", problems=problems)
     return plan
@@ -192,7 +193,7 @@ def _spelled(specs: list[Any], kind: str, faults: list[Fault]) -> list[Any]:
     out, labels = [], []
     for i, spec in enumerate(specs):
         if kind == "defense" and isinstance(spec, Mapping) and set(spec) == {"chain"}:
-            spec = {"name": "Chain", "defenses": spec["chain"]}
+            spec = {"name": "Chain", "members": spec["chain"]}
         made = construct(spec, kind, faults, (kind, i))
         out.append({"name": "?"} if made is None else spell(made))
         labels.append(None if made is None else label(made))
@@ -219,6 +220,10 @@ def _threat(spec: Any, faults: list[Fault]) -> dict[str, Any]:
     base = {field.name: getattr(THREATS[name], field.name) for field in fields(Threat)}
     switches = {key: value for key, value in spec.items() if key != "name"}
     made = call(Threat, base | switches, faults, ("threat",))
+    if made is not None and made.clients != 1:
+        faults.append(Fault(("threat", "clients"), "audits of sums over several clients are not built: clients = 1"))
+    if made is not None and made.rounds < 1:
+        faults.append(Fault(("threat", "rounds"), f"at least one round is observed, got {made.rounds}"))
     return {} if made is None else {"name": name} | {f.name: getattr(made, f.name) for f in fields(Threat)}
 
 
@@ -267,9 +272,10 @@ def _from_pydantic(error: ValidationError) -> list[Fault]:
     return faults
 
 
-def _placed(fault: Fault, source: str, text: str) -> str:
+def _placed(fault: Fault, source: str, text: str) -> tuple[int, str]:
+    """The line of a fault, and what to say of it."""
     found = toml.locate(text, fault.path)
-    name = ".".join(map(str, fault.path))
     if found is None:
-        return f"{source}: {name + ': ' if name else ''}{fault.text}"
-    return f"{source}:{found[0]}   {found[1]}\n      {fault.text}"
+        name = ".".join(map(str, fault.path))
+        return 0, f"{source}: {name + ': ' if name else ''}{fault.text}"
+    return found[0], f"{source}:{found[0]}   {found[1]}\n      {fault.text}"

@@ -26,7 +26,7 @@ _READERS: dict[str, list[Spec]] = {
 _DEFENSES: list[Spec] = [
     {"name": "Quantize", "bits": 4},
     {"name": "Prune", "keep": 0.05},
-    {"chain": [{"name": "Clip", "norm": 1.0}, {"name": "GaussianNoise", "sigma": 0.01}]},
+    {"chain": [{"name": "Clip", "bound": 1.0}, {"name": "GaussianNoise", "std": 0.01}]},
 ]
 
 

@@ -16,6 +16,7 @@ import torch
 from . import workers
 from .assemble import assemble
 from .compute import Record
+from .dotted import source_hash
 from .plan import Plan
 from .schema import Result
 from .setup import Setup, set_up
@@ -75,7 +76,7 @@ def run_audit(
     trials = preview(setup)
     prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
     limit = plan.audit.budget if budget is None else budget
-    with Store(folder, plan, prints) as store:
+    with Store(folder, plan, prints, source_hash(plan.model_dump(mode="json"))) as store:
         state = _State(trials=trials, store=store, jobs=_jobs(setup, jobs), progress=progress)
         state.left = [trial for trial in trials if trial.id not in store.records]
         for trial, record, why in _executed(setup, state, None if limit is None else started + limit):

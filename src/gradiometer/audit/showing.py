@@ -83,7 +83,7 @@ def _picture(case: Case, kind: Any, record: Record, number: int, folder: Path, d
         return []
     stored = _load(path)
     where = (stored["example"] == number).nonzero().flatten().tolist()
-    if not where:
+    if not where or number >= len(record.get("examples", ())):
         return []
     truth, guess = png(stored["truth"][where[0]]), png(stored["guess"][where[0]])
     return [

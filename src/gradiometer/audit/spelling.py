@@ -92,7 +92,8 @@ def construct(spec: Any, kind: str, faults: list[Fault], path: Path = ()) -> Any
     if target is None:
         return None
     base = _ROOMS[kind][0]
-    if not (inspect.isclass(target) and issubclass(target, base) and is_dataclass(target)):
+    fits = inspect.isclass(target) and issubclass(target, base) and is_dataclass(target)
+    if not fits or inspect.isabstract(target):
         faults.append(
             Fault(
                 (*path, "name"),
@@ -199,6 +200,10 @@ def _resolve(
     if name in known:
         return known[name], settings
     if is_dotted(name):
+        first, _, rest = name.partition(":")
+        if first in known:
+            faults.append(Fault((*path, "name"), f"{rest!r} is no key=value; write {first}:key=value,key=value"))
+            return None, {}
         try:
             return load_dotted(name), settings
         except BadConfig as error:

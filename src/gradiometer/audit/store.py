@@ -7,12 +7,16 @@ import json
 import math
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
 
 from gradiometer.core import BadConfig, BadInput, GradiometerError
 
+from .lines import HEADER, LINE
 from .plan import Plan
 from .schema import SCHEMA_VERSION
 
@@ -24,27 +28,35 @@ class Store:
     """An open run folder. Only one process at a time holds it; its lines survive whatever ends that process.
 
     Args:
-        fingerprints: of the clients; a run is only continued with the same plan, the same clients, the same version.
+        fingerprints, code: of the clients, and of the user's modules that the plan names. A run is only continued with
+            the same plan, clients, code and version.
 
     Raises:
         BadConfig: another process holds the folder, or it belongs to another run.
         BadInput: it cannot be written, or its results are damaged.
     """
 
-    def __init__(self, folder: str | Path, plan: Plan, fingerprints: dict[str, str]) -> None:
+    def __init__(self, folder: str | Path, plan: Plan, fingerprints: dict[str, str], code: str = "") -> None:
         from gradiometer import __version__
 
         self.folder = Path(folder)
-        self.header = {"schema": SCHEMA_VERSION, "version": __version__, "plan": plan.hash, "clients": fingerprints}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("w")
-            _lock(self._lock, self.folder)
-            self._file, self.records = self._open()
-            self._log = (self.folder / "log.txt").open("a", encoding="utf-8", buffering=1)
-            write_whole(self.folder / "plan.toml", plan.dump())
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
+        self.header: dict[str, Any] = {
+            "schema": SCHEMA_VERSION,
+            "version": __version__,
+            "plan": plan.hash,
+            "clients": fingerprints,
+        }
+        self.header["code"] = code
+        with ExitStack() as opening:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _lock(opening.enter_context((self.folder / ".lock").open("w")), self.folder)
+                self._file, self.records = self._open(opening)
+                self._log = opening.enter_context((self.folder / "log.txt").open("a", encoding="utf-8", buffering=1))
+                write_whole(self.folder / "plan.toml", plan.dump())
+            except OSError as error:
+                raise unwritable(self.folder, error) from error
+            self._opened = opening.pop_all()
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a finished trial, and returns once it is on the disk.
@@ -52,39 +64,38 @@ class Store:
         Raises:
             BadInput: the disk is full. What was finished before stays readable.
         """
-        end = self._file.seek(0, os.SEEK_END)
+        end, line = self._file.seek(0, os.SEEK_END), _line(record)
         try:
-            self._file.write(_line(record))
+            _write(self._file, line)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             os.ftruncate(self._file.fileno(), end)  # half a line helps nobody
             raise unwritable(self.folder, error) from error
-        self.records[record["id"]] = record
+        self.records[record["id"]] = LINE.validate_json(line)  # as a later run will read it
 
     def log(self, text: str) -> None:
         """A line in `log.txt`, with the time."""
         self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Store:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (self._file, self._log, self._lock):
-            file.close()
+        self._opened.close()
 
-    def _open(self) -> tuple[BinaryIO, dict[str, dict[str, Any]]]:
+    def _open(self, opening: ExitStack) -> tuple[BinaryIO, dict[str, dict[str, Any]]]:
         path = self.folder / RESULTS
         lines, intact = read_lines(path) if path.exists() else ([], 0)
         if lines and lines[0] != self.header:
             raise _foreign(self.folder, lines[0], self.header)
-        file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+        file = opening.enter_context(path.open("r+b" if path.exists() else "w+b", buffering=0))
         file.truncate(intact)  # a line that was being written when the last run ended
         file.seek(intact)
         if not lines:
-            file.write(_line(self.header))
+            _write(file, _line(self.header))
             os.fsync(file.fileno())
         return file, {record["id"]: record for record in lines[1:]}
 
@@ -102,14 +113,11 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         if end + len(piece) >= len(raw):
             break  # not closed by a newline: torn
         try:
-            record = json.loads(piece)
-        except (ValueError, RecursionError) as error:
-            raise _damaged(path, number, " ".join(str(error).split())[:100]) from error
-        if not isinstance(record, dict) or not (
-            "schema" in record if number == 1 else isinstance(record.get("id"), str)
-        ):
-            raise _damaged(path, number, "it is no line of an audit")
-        lines.append(record)
+            lines.append((LINE if number > 1 else HEADER).validate_json(piece))
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, fault["loc"][1:]))
+            raise _damaged(path, number, f"{place + ': ' if place else ''}{fault['msg']}") from error
         end += len(piece) + 1
     return lines, end
 
@@ -122,6 +130,12 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _write(file: BinaryIO, line: bytes) -> None:
+    """All of it: a nearly full disk takes a part and says so by the count only."""
+    while line:
+        line = line[file.write(line) :]
 
 
 def _line(record: dict[str, Any]) -> bytes:
@@ -151,7 +165,13 @@ def _lock(file: Any, folder: Path) -> None:
 
 
 def _foreign(folder: Path, found: dict[str, Any], header: dict[str, Any]) -> GradiometerError:
-    names = {"schema": "result format", "version": "version of gradiometer", "plan": "plan", "clients": "client"}
+    names = {
+        "schema": "result format",
+        "version": "version of gradiometer",
+        "plan": "plan",
+        "clients": "client",
+        "code": "code",
+    }
     other = [text for key, text in names.items() if found.get(key) != header[key]]
     return BadConfig(
         f"{folder}: the folder holds the results of another {' and another '.join(other)}",

@@ -45,7 +45,7 @@ keep = 0.1
 
 [[defense]]
 name = "GaussianNoise"
-sigma = 0.01
+std = 0.01
 
 [audit]
 examples = 30            # 29 without a leak show a rate below 10 %, 59 below 5 %, 299 below 1 %

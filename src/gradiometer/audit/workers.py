@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from gradiometer.core import BadConfig, GradiometerError
+from gradiometer.core import BadConfig
 
 from .compute import Record, compute
 from .plan import Plan
@@ -122,18 +122,15 @@ def _work(pipe: Connection, document: dict[str, Any], prints: dict[str, str], fo
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
-    setup: Setup | None = None
-    while True:
-        try:
-            trial = pipe.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        texts: list[str] = []
-        try:
-            setup = setup or _same(set_up(Plan.model_validate(document)), prints)
+    try:
+        setup = _same(set_up(Plan.model_validate(document)), prints)
+        while True:
+            trial, texts = pipe.recv(), list[str]()
             pipe.send((compute(setup, trial, folder, texts.append), "\n".join(texts)))
-        except (OSError, GradiometerError) as error:
-            pipe.send(error)
+    except (EOFError, ConnectionError):  # the parent is done, or gone
+        return
+    except Exception as error:  # a client that cannot be built here, or a full disk: the parent tells it
+        pipe.send(error)
 
 
 def _same(setup: Setup, prints: dict[str, str]) -> Setup:

@@ -44,7 +44,8 @@ def play(
     if attack is not None and threat.tamper:
         model = attack.tamper(model)
     model = defense.on_model(model)
-    trained = replace(client, model=model)
+    # The client works on a copy: models that remember their last input must not hand it to the observer.
+    trained = replace(client, model=clone_model(model))
     sent = trained.train(defense.on_batch(batch, rng=spawn(rng)), rng=spawn(rng))
     values = defense.on_gradients(sent.values, rng=spawn(rng), memory=memory)
     values = defense.on_wire(values, rng=spawn(rng), memory=memory)
