@@ -51,9 +51,14 @@ class BatchNormToGroupNorm(Defense):
         Raises:
             NotApplicable: no batch normalization in the model, or one that has not seen its channels yet.
         """
-        if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        if not norms:
             raise NotApplicable(
                 "BatchNormToGroupNorm found no batch normalization in the model", fix="leave this defense out"
+            )
+        if not all(norm.num_features for norm in norms):
+            raise NotApplicable(
+                "a lazy batch normalization has no channels before its first input", fix="run the model once first"
             )
         return _converted(copy.deepcopy(model), self.groups)
 
@@ -68,8 +73,6 @@ def _converted(module: nn.Module, groups: int) -> nn.Module:
 
 def _group_norm(norm: _BatchNorm, most: int) -> nn.GroupNorm:
     channels = norm.num_features
-    if not channels:
-        raise NotApplicable("a lazy batch normalization has no channels before its first input")
     groups = max(n for n in range(1, min(most, max(1, channels // 2)) + 1) if channels % n == 0)
     new = nn.GroupNorm(groups, channels, eps=norm.eps, affine=norm.affine)
     if norm.affine:

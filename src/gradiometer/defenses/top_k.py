@@ -55,7 +55,7 @@ class TopK(Defense):
         return keep_largest(values, self.keep, self.scope)
 
     def wire_bytes(self, values: Values) -> int:
-        return sparse_bytes(values)
+        return super().wire_bytes(values) if self.keep == 1 else sparse_bytes(values)
 
     def channel(self) -> Channel | None:
         return None if self.keep == 1 else Sparse(keep=self.keep, scope=self.scope)

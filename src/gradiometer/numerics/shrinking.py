@@ -14,13 +14,13 @@ Scope = Literal["tensor", "global"]
 
 
 def length(values: Values) -> Tensor:
-    """L2 norm over all entries of all tensors."""
-    return torch.stack([value.square().sum() for value in values.values()]).sum().sqrt()
+    """L2 norm over all entries of all tensors, kept just off zero, where the root has no slope."""
+    return torch.stack([value.square().sum() for value in values.values()]).sum().clamp_min(1e-30).sqrt()
 
 
 def clip_length(values: Values, bound: float) -> dict[str, Tensor]:
     """All tensors times min(1, bound / ||v||)."""
-    factor = (bound / length(values).clamp_min(1e-30)).clamp_max(1.0)
+    factor = (bound / length(values)).clamp_max(1.0)
     return {name: value * factor for name, value in values.items()}
 
 

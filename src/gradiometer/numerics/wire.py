@@ -8,9 +8,9 @@ FLOAT = 4
 """Bytes of a scale, sent in single precision."""
 
 
-def dense_bytes(values: Values, bits: float, scales: int) -> int:
+def dense_bytes(values: Values, bits: int, scales: int) -> int:
     """`bits` an entry, every tensor filled up to whole bytes, and so many scales."""
-    return sum(int(-(-value.numel() * bits // 8)) for value in values.values()) + FLOAT * scales
+    return sum(-(-value.numel() * bits // 8) for value in values.values()) + FLOAT * scales
 
 
 def sparse_bytes(values: Values) -> int:

@@ -33,8 +33,8 @@ def cosine_distance(simulated: Values, target: Values, weights: Values | None = 
     def inner(a: Values, b: Values) -> Tensor:
         return total((a[k] * b[k] * (1.0 if weights is None else weights[k])).sum() for k in target)
 
-    across = inner(simulated, simulated).clamp_min(TINY) * inner(target, target).clamp_min(TINY)
-    return 1 - inner(simulated, target) / across.sqrt()
+    lengths = [inner(values, values).clamp_min(TINY).sqrt() for values in (simulated, target)]
+    return 1 - inner(simulated, target) / (lengths[0] * lengths[1])
 
 
 def squared_gap(simulated: Values, target: Values) -> Tensor:
