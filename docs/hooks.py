@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 import gradiometer
 from gradiometer.audit import init_files
 from gradiometer.cli.parser import build_parser
-from gradiometer.core import Card
+from gradiometer.core import Card, DataCard
 
 SECTIONS = {
     "attacks": "Attacks read an update.",
@@ -30,13 +30,21 @@ def entries(section: str) -> Iterator[tuple[str, Any, Card]]:
     room: ModuleType = getattr(gradiometer, section)
     table = getattr(room, section.upper(), None)
     if isinstance(table, dict):
-        yield from ((name, thing, card) for name, (thing, card) in table.items())
+        for name, (thing, card) in table.items():
+            yield name, thing, data_card(thing, card) if isinstance(card, DataCard) else card
         return
     for name in room.__all__:
         thing = getattr(room, name)
         card = getattr(thing, "card", None)
         if inspect.isclass(thing) and isinstance(card, Card):
             yield name, thing, card
+
+
+def data_card(thing: Any, card: DataCard) -> Card:
+    """A data set's card in the terms of the others."""
+    summary = (inspect.getdoc(thing) or card.name).splitlines()[0]
+    licensed = f"license: {card.license}" if card.license else ""
+    return Card(summary=summary, title=card.source, authors=licensed, family="public" if card.public else "your own: reports blur it")
 
 
 def settings(thing: Any) -> list[str]:
