@@ -4,6 +4,7 @@ from .dlg import DLG
 from .fedavg_matching import FedAvgMatching
 from .gia import GIAEstimate, GIARunning
 from .huang import Huang
+from .idlg import IDLG
 from .inverting_gradients import InvertingGradients
 from .linear_bias import LinearBias
 from .modern import Modern
@@ -11,6 +12,7 @@ from .see_through import SeeThrough
 
 __all__ = [
     "DLG",
+    "IDLG",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",
