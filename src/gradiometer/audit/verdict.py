@@ -159,7 +159,7 @@ def _silent(evidence: Evidence, findings: Findings, cases: list[Case]) -> list[s
     return reasons
 
 
-def _strength(evidence: Evidence, case: Case) -> tuple[float, float]:
+def _strength(evidence: Evidence, case: Case) -> tuple[int, float]:
     scores = [score for _, score in evidence.examples(case)]
     levels = [level for batch in evidence.attacks[case] for level in evidence.levels(case, batch, 0)]
     return sum(level != "none" for level in levels), sum(score["psnr"] for score in scores) / max(1, len(scores))

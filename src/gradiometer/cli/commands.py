@@ -155,20 +155,18 @@ def _rendered(result: Result, format: str) -> str:
 
 
 def _write(text: str, output: str | None, *, quiet: bool = False) -> None:
-    """To standard output, or whole or not at all to a file.
-
-    Raises:
-        BadInput: the disk is full, or the file cannot be written.
-    """
+    """To standard output, or to a file: whole or not at all."""
     if output is None or output == "-":
         sys.stdout.write(text)
         return
-    from gradiometer.audit.store import unwritable, write_whole
-
+    path = Path(output)
+    partial = path.with_name(path.name + ".part")
     try:
-        write_whole(Path(output), text)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
     except OSError as error:
-        raise unwritable(Path(output), error) from error
+        error.filename = str(path)  # a full disk does not say whose
+        raise
     if not quiet:
         print(output)
 

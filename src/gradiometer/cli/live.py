@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from gradiometer.report.words import defense_name, duration, one_line
 
@@ -28,7 +28,7 @@ class Lines:
     def __init__(self, *, every: bool, some: bool) -> None:
         self.every, self.some, self.told = every, some, -1
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,7 +56,7 @@ class Live:
         self.live = RichLive(console=self.console, refresh_per_second=8, transient=True)
         self.running: dict[str, Progress] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Live:
         self.live.start()
         return self
 

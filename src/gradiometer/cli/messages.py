@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import tempfile
 import traceback
 from pathlib import Path
+
+FULL = "free some space and run the same command again: what was finished is kept"
+FIXES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL}
 
 
 def say(text: str) -> None:
@@ -20,11 +24,11 @@ def told(error: Exception) -> str | None:
       at   where
       fix  what to do
     """
+    if isinstance(error, OSError) and error.errno is not None:
+        fix = FIXES.get(error.errno, "check the path and its permissions")
+        return _harmless(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror}\n  fix  {fix}")
     from gradiometer.core.errors import BadConfig, GradiometerError
 
-    if isinstance(error, OSError) and not isinstance(error, ConnectionError):
-        name = f"{error.filename}: " if error.filename else ""
-        return _harmless(f"error: {name}{error.strerror or error}")
     if not isinstance(error, GradiometerError):
         return None
     lines = [f"error: {error.message}"]

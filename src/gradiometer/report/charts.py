@@ -41,6 +41,7 @@ class Chart:
     front: str
     on_front: list[int]
     not_shown: list[int]
+    why_not: str
     summary: str
 
 
@@ -52,6 +53,7 @@ class Axis:
     read: Callable[[Cost], float | int | None]
     write: Callable[[float], str]
     more_is_better: bool = False
+    missing: str = "Not measured:"
     limits: tuple[float, float] = (0.0, 1e12)
     estimate: Callable[[Cost], Estimate | None] = lambda cost: None
 
@@ -67,7 +69,7 @@ AXES = (
     ),
     Axis(title="Bytes a client sends each round", read=lambda cost: cost.bytes, write=size),
     Axis(title="Seconds a round", read=lambda cost: cost.seconds, write=duration),
-    Axis(title="Privacy loss ε of one round", read=lambda cost: cost.epsilon, write=number),
+    Axis(title="Privacy loss ε of one round", read=lambda cost: cost.epsilon, write=number, missing="No bound:"),
 )
 
 
@@ -116,6 +118,7 @@ def _chart(axis: Axis, rows: list[Row]) -> Chart | None:
         y_ticks=[(up(share), percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)],
         front=_stairs(path),
         on_front=[key for _, _, key in front],
+        why_not=axis.missing,
         not_shown=sorted({key for key, *_ in placed} - {key for key, *_ in shown}),
         summary=f"Leak rate against {axis.title.lower()}. " + ". ".join(mark.detail for mark in marks) + ".",
     )
