@@ -190,3 +190,18 @@ def test_blind_labels_and_missing_labels(digits_data):
     assert score_labels(Guess(tensors={}), labels(*range(10)), alone).blind == 1
     with pytest.raises(BadInput, match="labels"):
         score_labels(Guess(tensors={"y": torch.zeros(2, 10)}), labels(1, 2), digits_data)
+
+
+def test_baselines_are_the_same_pictures_in_any_normalization():
+    """A deviation of its own a channel must not tilt which public picture is nearest."""
+    rng = derive(6)
+    x, y = torch.rand(60, 3, 4, 4, generator=rng), torch.randint(0, 4, (60,), generator=rng)
+    plain = image_layout((3, 4, 4), 4)
+    skewed = image_layout((3, 4, 4), 4, mean=(0.1, 0.5, 0.9), std=(0.01, 1.0, 5.0))
+    got = []
+    for layout in (plain, skewed):
+        every = Batch(x=layout["x"].normalize(x), y=y)
+        data = Data(private=every.take(slice(0, 20)), public=every.take(slice(20, 60)), layout=layout)
+        got.append(blind_pictures(data.private, data, rng=derive(7)))
+    for name, pictures in got[0].items():
+        assert torch.allclose(pictures, got[1][name], atol=1e-5), name

@@ -32,7 +32,7 @@ def test_training_is_deterministic_and_leaves_everything_else_alone(digits_data)
 def test_it_learns(digits_data):
     model = mlp((1, 8, 8), 10, widths=(64,))
     assert accuracy(model, digits_data) < 0.3
-    assert accuracy(trained(model, digits_data, steps=300), digits_data) > 0.88
+    assert accuracy(trained(model, digits_data, steps=300, lr=0.05), digits_data) > 0.88
 
 
 def test_zero_steps_is_a_copy(digits_data):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
 
-from gradiometer.core import Batch, Data, Field
+from gradiometer.core import Batch, Data
 
 from .image import pixels
 
@@ -32,31 +35,55 @@ def blind_pictures(truth: Batch, data: Data, *, rng: torch.Generator) -> dict[st
     blind = {"gray": torch.full_like(real, 0.5)}
     if data.public is None:
         return blind
-    public = data.public["x"]
-    mean = _mean(public, field)
-    blind["mean"] = mean.expand_as(real)
-    if "y" in truth and "y" in data.public:
-        means = {}
-        for label in truth["y"].unique().tolist():
-            members = data.public["y"] == label
-            means[label] = _mean(public[members], field) if members.any() else mean
-        blind["class_mean"] = torch.stack([means[label] for label in truth["y"].tolist()])
+    known, public = _known(data), data.public["x"]
+    blind["mean"] = known.mean.expand_as(real)
+    if "y" in truth and known.class_means:
+        blind["class_mean"] = torch.stack([known.class_means.get(y, known.mean) for y in truth["y"].tolist()])
     drawn = torch.randint(len(public), (len(real),), generator=rng)
     blind["random_public"] = pixels(public[drawn], field)
-    blind[ORACLE] = pixels(public[_nearest(real, public, field)], field)
+    # |a - b|² = |a|² - 2 a'b + |b|², in pixel units, without a copy of the public collection.
+    product = (truth["x"].detach().to(public) * known.scale**2).flatten(1) @ public.flatten(1).T
+    blind[ORACLE] = pixels(public[(known.squares - 2 * product).argmin(1)], field)
     return blind
 
 
-def _mean(pictures: Tensor, field: Field) -> Tensor:
-    return torch.stack([pixels(part, field).sum(0) for part in pictures.split(CHUNK)]).sum(0) / len(pictures)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """What is worked out once of public data.
+
+    Args:
+        mean, class_means: as pixels in [0,1].
+        scale: how many pixel units one unit of the model's input is, a channel.
+        squares: squared norm [n] of every example, times scale.
+    """
+
+    mean: Tensor
+    class_means: dict[int, Tensor]
+    scale: Tensor
+    squares: Tensor
 
 
-def _nearest(real: Tensor, public: Tensor, field: Field) -> Tensor:
-    """Index of the public picture nearest to every real one. In parts: public collections can be large."""
-    best = torch.full((len(real),), float("inf"), dtype=real.dtype)
-    index = torch.zeros(len(real), dtype=torch.long)
-    for first, part in zip(range(0, len(public), CHUNK), public.split(CHUNK)):
-        distance, at = torch.cdist(real.flatten(1), pixels(part, field).flatten(1)).min(1)
-        index = torch.where(distance < best, first + at, index)
-        best = torch.minimum(distance, best)
-    return index
+_MEMO: WeakKeyDictionary[Data, _Known] = WeakKeyDictionary()
+
+
+def _known(data: Data) -> _Known:
+    if data not in _MEMO:
+        _MEMO[data] = _summarize(data)
+    return _MEMO[data]
+
+
+def _summarize(data: Data) -> _Known:
+    assert data.public is not None
+    field, public = data.layout["x"], data.public["x"]
+    labels = data.public["y"] if "y" in data.public else torch.zeros(len(public), dtype=torch.long)
+    sums = torch.zeros(int(labels.max()) + 1, *field.shape, dtype=torch.float64)
+    scale = field.denormalize(torch.ones_like(public[:1])) - field.denormalize(torch.zeros_like(public[:1]))
+    squares = []
+    for part, members in zip(public.split(CHUNK), labels.split(CHUNK)):
+        sums.index_add_(0, members, part.double())
+        squares.append((part * scale).flatten(1).square().sum(1))
+    counts = torch.bincount(labels)
+    means = {int(y): pixels(sums[y : y + 1] / counts[y], field)[0] for y in counts.nonzero().flatten()}
+    mean = pixels(sums.sum(0, keepdim=True) / len(public), field)[0]
+    class_means = means if "y" in data.public else {}
+    return _Known(mean=mean, class_means=class_means, scale=scale, squares=torch.cat(squares))

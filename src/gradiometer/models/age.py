@@ -26,7 +26,7 @@ def trained(
     data: Data,
     *,
     steps: int,
-    lr: float = 0.05,
+    lr: float = 0.01,
     batch_size: int = 64,
     momentum: float = 0.9,
     seed: int = 0,
