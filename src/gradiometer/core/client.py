@@ -75,6 +75,12 @@ class Recipe:
         """Local optimizer steps of one round."""
         return self.epochs * -(-self.examples // (self.batch_size or self.examples))
 
+    @property
+    def reach(self) -> float:
+        """How far a constant unit gradient moves the weights: lr * steps, and more with momentum (SGD)."""
+        paces = (1 - self.momentum**count for count in range(1, self.steps + 1))
+        return self.lr * sum(paces) / (1 - self.momentum)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:

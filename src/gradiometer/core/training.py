@@ -13,7 +13,7 @@ from torch import Tensor
 class Optimizer:
     """SGD (with momentum) or Adam, with torch's formulas and defaults, building new weights instead of writing to old.
 
-    `tests/core/test_client.py` holds the equality with `torch.optim`.
+    `tests/core/test_simulate.py` holds the equality with `torch.optim`.
     """
 
     name: Literal["sgd", "adam"]

@@ -78,7 +78,7 @@ class Update:
         return replace(self, **withheld)
 
     def as_gradient(self) -> dict[str, Tensor]:
-        """The mean gradient per step: itself, or for a weight delta `-delta / (lr * steps)`.
+        """The mean gradient per step: itself, or for a weight delta `-delta / recipe.reach` (lr * steps of plain SGD).
 
         Raises:
             MissingKnowledge: a delta whose recipe is not granted.
@@ -86,7 +86,7 @@ class Update:
         if self.sends == "gradient":
             return dict(self.values)
         recipe: Recipe = self.need("recipe")
-        return {name: value / -(recipe.lr * recipe.steps) for name, value in self.values.items()}
+        return {name: value / -recipe.reach for name, value in self.values.items()}
 
     def noise(self, rng: torch.Generator) -> Update:
         """The same update with its values replaced by noise of the same norm a tensor: the blind control."""

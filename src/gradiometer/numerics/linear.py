@@ -19,45 +19,100 @@ def ratio_row(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
     return weight_gradient[row] / bias_gradient[row]
 
 
-def combined_rows(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
-    """Least squares over all rows: x = dW^T db / (db^T db), the rows being repeated measurements of one input.
+def rank_one_input(
+    weight_gradient: Tensor, bias_gradient: Tensor, variance: Tensor | None = None, iterations: int = 100
+) -> Tensor:
+    """The layer's input from all rows: the best fit `[dW, db] = delta [x, 1]^T` by alternating least squares.
+
+    Every row is a noisy measurement of the same x, and every column one of the same delta: under noise the fit beats
+    both a single row and `dW^T db / |db|^2`, which trusts db alone for delta; without noise all three agree.
 
     Args:
         weight_gradient: [out, in]; bias_gradient: [out].
+        variance: expected squared error of the entries [out, in + 1], the bias last, or None where all are alike.
 
     Returns:
-        The layer's input, [in].
+        [in]. Zeros where nothing reached the layer.
     """
-    return weight_gradient.T @ bias_gradient / (bias_gradient @ bias_gradient)
+    joint = torch.cat([weight_gradient, bias_gradient[:, None]], 1)
+    trust = torch.ones(1, 1, dtype=joint.dtype) if variance is None else 1 / variance
+    if variance is not None:
+        finite = variance[torch.isfinite(variance) & (variance > 0)]
+        floor = 1e-6 * float(finite.median()) if len(finite) else 1.0
+        trust = 1 / variance.clamp_min(floor) * floor
+    trust = trust.expand_as(joint)
+    weighted, tiny = trust * joint, torch.finfo(joint.dtype).tiny
+    delta, before = bias_gradient, torch.zeros_like(joint[0])
+    for _ in range(iterations):
+        inputs = weighted.T @ delta / (trust.T @ delta.square()).clamp_min(tiny)
+        delta = weighted @ inputs / (trust @ inputs.square()).clamp_min(tiny)
+        step, before = (inputs / inputs.norm().clamp_min(tiny)) - before, inputs / inputs.norm().clamp_min(tiny)
+        if step.norm() < 1e-13:
+            break
+    return inputs[:-1] / inputs[-1] if inputs[-1] else torch.zeros_like(inputs[:-1])
 
 
-def rank_one_input(
-    weight_gradient: Tensor, bias_gradient: Tensor, weight_variance: Tensor, bias_variance: Tensor, *, rounds: int = 30
-) -> Tensor:
-    """The input of the rank-one gradient [dW | db] = delta [x, 1]^T that fits best, every entry weighted by 1 / variance.
+def without_offset(gradient: Tensor, share: float = 0.1) -> Tensor:
+    """The gradient with its most common value set to zero, if more than `share` of the entries have it.
 
-    `combined_rows` takes db as it is; where db is disturbed too, all columns together know delta better than it does.
-    Alternating least squares from delta = db, in which x and delta each have a closed form.
+    A quantizer whose grid misses zero sends one common value for all the entries near it.
+    """
+    values, counts = gradient.unique(return_counts=True)
+    if counts.max() <= share * gradient.numel():
+        return gradient
+    return torch.where(gradient == values[counts.argmax()], 0.0, gradient)
+
+
+def agreeing_rows(ratios: Tensor, tolerance: float = 1e-4, most: int | None = None) -> list[Tensor]:
+    """Groups of rows dW_i / db_i that show the same input: one example alone reached all of them.
+
+    Where several examples reach a neuron, its ratio is a mixture whose weights are that neuron's own.
 
     Args:
-        weight_gradient, weight_variance: [out, in]; bias_gradient, bias_variance: [out]. Variances are expected squared
-            errors, 0 for an exact entry and infinite for one that tells nothing.
+        ratios: [rows, in]; tolerance: largest distance inside a group, relative to the ratio's length.
 
     Returns:
-        The layer's input, [in].
+        Row numbers, largest group first, at least two rows a group, at most `most` groups.
     """
-    seen = torch.cat([weight_gradient, bias_gradient[:, None]], 1).double()
-    variance = torch.cat([weight_variance, bias_variance[:, None]], 1).double()
-    # Exact entries get a large but finite weight; a floor far below the signal leaves equal variances equal.
-    floor = 1e-8 * seen.square().mean().clamp_min(1e-300)
-    weight = floor / (variance + floor)
-    delta = seen[:, -1] if seen[:, -1].any() else seen.sum(1)
-    for _ in range(rounds):
-        inputs = _fit(seen.T, weight.T, delta)
-        delta = _fit(seen, weight, inputs)
-    return (inputs[:-1] / inputs[-1]).to(weight_gradient.dtype)
+    groups: list[Tensor] = []
+    agree = torch.cdist(ratios, ratios) < tolerance * ratios.norm(dim=1).clamp_min(1e-12)[:, None]
+    free = torch.ones(len(ratios), dtype=torch.bool)
+    while most is None or len(groups) < most:
+        neighbors = (agree & free).sum(1) * free
+        if not len(ratios) or neighbors.max() < 2:
+            break
+        group = agree[neighbors.argmax()] & free
+        groups.append(group.nonzero()[:, 0])
+        free &= ~group
+    return groups
 
 
-def _fit(seen: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
-    """For every row of `seen` the multiple of `factor` that is nearest to it."""
-    return (weight * seen) @ factor / (weight @ factor.square()).clamp_min(1e-300)
+def extreme_rows(candidates: Tensor, known: Tensor, most: int) -> Tensor:
+    """Rows that no mixture of others explains: successive projection, farthest from the span of those taken before.
+
+    The inputs themselves are the corners of the set of all their mixtures, and the projection finds corners.
+
+    Args:
+        candidates: [rows, in]; known: inputs found otherwise [k, in].
+
+    Returns:
+        Numbers of at most `most` rows, in the order found.
+
+    References:
+        Araujo et al., The Successive Projections Algorithm for Variable Selection, 2001.
+    """
+    left = torch.cat([candidates, candidates.new_ones(len(candidates), 1)], 1)
+    start = left.norm(dim=1).max() if len(left) else 0.0
+    if len(known):
+        basis = torch.linalg.qr(torch.cat([known, known.new_ones(len(known), 1)], 1).T)[0]
+        left = left - left @ basis @ basis.T
+    found: list[int] = []
+    while len(found) < most and len(left):
+        lengths = left.norm(dim=1)
+        best = int(lengths.argmax())
+        if lengths[best] <= 1e-4 * start:
+            break
+        found.append(best)
+        axis = left[best] / lengths[best]
+        left = left - (left @ axis)[:, None] * axis
+    return torch.tensor(found, dtype=torch.long)

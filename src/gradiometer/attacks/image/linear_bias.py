@@ -8,18 +8,30 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import Attack, Card, Channel, Guess, NotApplicable, Update, Values
-from gradiometer.numerics.linear import combined_rows, rank_one_input, ratio_row
+from gradiometer.core import Attack, Card, Channel, Field, Guess, NotApplicable, Update
+from gradiometer.numerics.layers import Layer, Probe, child
+from gradiometer.numerics.linear import agreeing_rows, extreme_rows, rank_one_input, ratio_row, without_offset
+
+from .way_back import way_back
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearBias(Attack):
-    """Reads the input of the first linear layer off its weight and bias gradients: x = dW_i / db_i.
+    """Reads the input of the first biased linear layer off its gradients, `x = dW_i / db_i`, and goes back to x.
+
+    One example: all rows are combined. More: rows that show the same input were reached by one example alone, and each
+    group of them is that example; the rest of the batch is filled up with rows that are no mixture of others. Neither
+    needs the truth. On the way back to the picture, reshapes and other known maps are inverted; a linear layer without
+    a bias before this one shows the direction of its input, and this one its length.
 
     Args:
-        rows: `combined` takes the least squares over all rows, `largest` the row with the largest |db|.
-        channel: what an informed attacker knows of a defense: values are decoded, and combined rows are the best
-            rank-one fit under the channel's variances.
+        rows: `combined`, or the `largest` |db| alone (one example).
+        tolerance: largest relative distance of rows that count as the same input.
+        channel: what an informed attacker knows of a defense: it decodes the entries, and their variances weight the rows.
+
+    Returns (in `Guess`):
+        x: [m, *shape], m <= batch size. confidence [m]: of one example, the share of the gradient that it explains;
+        of a batch, `1 - 2^(1 - k)` for k agreeing rows, so that rows without a second witness have none.
     """
 
     card: ClassVar[Card] = Card(
@@ -29,38 +41,102 @@ class LinearBias(Attack):
         year=2018,
         modality="image",
         family="analytic",
-        formula="x = dW^T db / ||db||^2",
+        formula="[dW, db] = delta [x, 1]^T, so x = dW_i / db_i in every row that one example alone reaches",
         needs=("model",),
+        departs="all rows are fitted together; agreeing and extreme rows separate the examples of a batch",
     )
     rows: Literal["combined", "largest"] = "combined"
+    tolerance: float = 1e-4
     channel: Channel | None = None
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
-        layer = _first_linear(update.need("model"))
-        x = self._input(update.values, f"{layer}.weight", f"{layer}.bias")
-        field = update.layout["x"]
-        return Guess(tensors={"x": x.reshape(1, *field.shape)}, notes={"layer": layer})
+        model: nn.Module = update.need("model")
+        if "x" not in update.layout:
+            raise NotApplicable("LinearBias reads the field `x`, which the layout lacks")
+        probe = Probe(model, update.need("loss"), update.layout, update.recipe.mode if update.recipe else "eval")
+        layers = probe.layers(update.values)
+        layer = _biased_linear(layers)
+        back = way_back(probe, layers, layer, update, rng)
+        if update.batch_size == 1:
+            found, confidence = self._one(update, layer)
+        else:
+            found, confidence = self._many(update, layer, update.layout["x"] if back.reshapes else None)
+        pictures = torch.cat([back.picture(features) for features in found])
+        dtype = update.values[child(layer.name, "weight")].dtype
+        notes = {"layer": layer.name, "way_back": back.name}
+        return Guess(tensors={"x": pictures.to(dtype)}, confidence=confidence, notes=notes)
 
     def observing(self, channel: Channel) -> Attack:
         return replace(self, channel=channel)
 
-    def _input(self, sent: Values, weight: str, bias: str) -> Tensor:
-        """Quotients are the same for a gradient and for a multiple of it, as one step's weight delta is."""
-        values = sent if self.channel is None else self.channel.decode(sent)
-        if self.rows == "largest":
-            return ratio_row(values[weight], values[bias])
+    def _joint(self, update: Update, layer: Layer) -> tuple[Tensor, Tensor | None]:
+        """Gradient [out, in + 1] of the layer, the bias last, and the variances of its entries. Any scale will do."""
+        names = child(layer.name, "weight"), child(layer.name, "bias")
         if self.channel is None:
-            return combined_rows(values[weight], values[bias])
-        variance = self.channel.variance(sent)
-        return rank_one_input(values[weight], values[bias], variance[weight], variance[bias])
+            return without_offset(_stack(update.values[names[0]], update.values[names[1]])), None
+        decoded, variance = self.channel.decode(update.values), self.channel.variance(update.values)
+        return _stack(decoded[names[0]], decoded[names[1]]), _stack(variance[names[0]], variance[names[1]])
+
+    def _one(self, update: Update, layer: Layer) -> tuple[list[Tensor], Tensor]:
+        joint, variance = self._joint(update, layer)
+        if self.rows == "largest":
+            features = ratio_row(joint[:, :-1], joint[:, -1])
+        else:
+            features = rank_one_input(joint[:, :-1], joint[:, -1], variance)
+        line = torch.cat([features, features.new_ones(1)])
+        explained = (joint @ line).square().sum() / (line @ line) / joint.square().sum().clamp_min(1e-30)
+        return [features], explained.reshape(1)
+
+    def _many(self, update: Update, layer: Layer, box: Field | None) -> tuple[list[Tensor], Tensor]:
+        joint, variance = self._joint(update, layer)
+        strength = joint[:, -1].abs()
+        live = (strength > 1e-6 * strength.max()).nonzero()[:, 0]
+        live = live[strength[live].argsort(descending=True)][:2048]
+        if not len(live):
+            raise NotApplicable(f"nothing reached layer {layer.name!r}: its bias gradient is zero")
+        ratios = joint[live, :-1] / joint[live, -1:]
+        groups = agreeing_rows(ratios, self.tolerance, update.batch_size)
+        found = [
+            rank_one_input(joint[rows, :-1], joint[rows, -1], None if variance is None else variance[rows])
+            for rows in (live[group] for group in groups)
+        ]
+        sizes = [len(group) for group in groups]
+        if update.batch_size is not None:
+            candidates = ratios if box is None else ratios[_legal(ratios, box)]
+            known = torch.stack(found) if found else ratios[:0]
+            more = extreme_rows(candidates, known, update.batch_size - len(found))
+            found, sizes = found + list(candidates[more]), sizes + [1] * len(more)
+        if not found:  # no row is one example's alone: the strongest is the best mixture at hand
+            found, sizes = [ratios[0]], [1]
+        return found, 1 - 0.5 ** (torch.tensor(sizes, dtype=torch.float64) - 1)
 
 
-def _first_linear(model: nn.Module) -> str:
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            if module.bias is None:
-                break
-            return name
-        if any(p.requires_grad for p in module.parameters(recurse=False)):
-            break
-    raise NotApplicable("LinearBias needs a model whose first trained layer is linear with a bias")
+def _stack(weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.cat([weight.double(), bias.double()[:, None]], 1)
+
+
+def _legal(ratios: Tensor, box: Field) -> Tensor:
+    """Rows that are pictures in the legal range, up to a thousandth of it."""
+    pixels = box.denormalize(ratios.reshape(-1, *box.shape)).flatten(1)
+    slack = 1e-3 * (box.high - box.low) if box.kind == "pixels" else 0.0
+    return ((pixels >= box.low - slack) & (pixels <= box.high + slack)).all(1)
+
+
+def _biased_linear(layers: list[Layer]) -> Layer:
+    """The first linear layer whose weight and bias gradients were sent, if no trained layer of another kind is before."""
+    for layer in layers:
+        if layer.linear and {"weight", "bias"} <= layer.sends:
+            return layer
+        if layer.sends and not layer.linear and not _normalizes(layer.module):
+            raise NotApplicable(
+                f"LinearBias needs a linear layer with a bias where the model begins, and its first trained layer "
+                f"{layer.name!r} is a {type(layer.module).__name__}",
+                fix="choose an optimization attack, such as InvertingGradients",
+            )
+    raise NotApplicable(
+        "LinearBias needs a linear layer with a bias, and the model trains none", fix="choose an optimization attack"
+    )
+
+
+def _normalizes(module: nn.Module) -> bool:
+    return isinstance(module, (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm))

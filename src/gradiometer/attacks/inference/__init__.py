@@ -1,5 +1,10 @@
 """Inference attacks: labels of a batch, and whether a rare class is present."""
 
+from .idlg_labels import IDLGLabels
+from .ilrg import ILRG
+from .llg import LLG, LLGPlus
+from .rare_class import RareClass
+from .rlg import RLG
 from .row_sum import RowSum
 
-__all__ = ["RowSum"]
+__all__ = ["ILRG", "LLG", "RLG", "IDLGLabels", "LLGPlus", "RareClass", "RowSum"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,16 +14,32 @@ from gradiometer.numerics.heads import Head, find_head
 
 @dataclass(frozen=True, kw_only=True)
 class HeadView:
-    """Gradient of the head: `weight` [classes, features] and `bias` [classes] or None; `size` examples behind it."""
+    """Gradient of the head: `weight` [classes, features] and `bias` [classes] or None; `size` examples behind it.
+
+    `scale` is the factor from sent values to the gradient.
+    """
 
     head: Head
     weight: Tensor
     bias: Tensor | None
     size: int
 
+    scale: float
+
     @property
     def classes(self) -> int:
         return self.weight.shape[0]
+
+    @property
+    def joint(self) -> Tensor:
+        """Weight and bias as one matrix, the bias last."""
+        return self.weight if self.bias is None else torch.cat([self.weight, self.bias[:, None]], 1)
+
+    def variance(self, sent: Mapping[str, Tensor]) -> Tensor:
+        """A channel's variance of the sent entries, in units of the gradient: [classes, features (+ 1)]."""
+        weight = sent[self.head.weight].double()
+        parts = [weight] if self.head.bias is None else [weight, sent[self.head.bias].double()[:, None]]
+        return torch.cat(parts, 1).clamp_max(1e12) * self.scale**2
 
 
 def view_head(update: Update) -> HeadView:
@@ -31,7 +48,7 @@ def view_head(update: Update) -> HeadView:
     A batch of unknown size is known to hold one example if the weight gradient has rank one.
 
     Raises:
-        NotApplicable: no integer label in the layout, or no linear head.
+        NotApplicable: no integer label in the layout, no linear head, or several examples under Adam.
         MissingKnowledge: the batch size, or the recipe of a weight delta.
     """
     spec = update.layout.get("y")
@@ -41,16 +58,23 @@ def view_head(update: Update) -> HeadView:
         )
     head = find_head(update.model, update.values, spec.classes)
     single = update.batch_size == 1 or (update.batch_size is None and _rank_one(update.values[head.weight]))
-    if single and update.sends == "delta" and not update.knows("recipe"):
-        gradient = {name: -value for name, value in update.values.items()}  # one label is a matter of signs
+    if single and update.sends == "delta":  # one label is a matter of signs, whatever the recipe
+        gradient = {name: -value for name, value in update.values.items()}
     else:
         gradient = update.as_gradient()
+    if not single and update.sends == "delta" and update.need("recipe").optimizer == "adam":
+        raise NotApplicable(
+            "label counts are read off a sum of gradients, and a delta of Adam is none",
+            fix="attack clients that train with SGD; a single example's label is read under any optimizer",
+        )
     share = max(update.clients, 1)
+    weight = gradient[head.weight].double() / share
     return HeadView(
         head=head,
-        weight=gradient[head.weight].double() / share,
+        weight=weight,
         bias=None if head.bias is None else gradient[head.bias].double() / share,
         size=1 if single else update.need("batch_size"),
+        scale=float(weight.norm() / update.values[head.weight].double().norm().clamp_min(1e-30)),
     )
 
 

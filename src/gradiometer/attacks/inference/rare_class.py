@@ -1,0 +1,95 @@
+"""RareClass: is there an example of one class in the batch?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+
+from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update
+from gradiometer.numerics.presence import best_reading, presence_error, presence_posterior, presence_threshold
+
+from .reference import directions, other_examples, passages, reference
+from .view import HeadView, view_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class RareClass(Attack):
+    """Decides `n_c >= 1` iff `B (mean p_c - dL/db_c) > 1/2`: a case of disease c in this hospital's batch.
+
+    With noise of standard deviation s on the gradient and the bias as evidence, the error rate is
+    `Phi(-1 / (2 B s))`. That assumes one case or none, equally likely. The whole row of the head averages the noise over
+    all its entries, so it errs less: `Phi(-1 / (2 d))` with the deviation d in the notes. For a sum over several
+    clients the batch is all of theirs: it hides which hospital, not whether.
+
+    Args:
+        label: the class c.
+        noise: known standard deviation of the noise on every entry sent; None: none, or what the channel says.
+        prior: probability of one case beforehand.
+        evidence: the `bias` gradient of the class, or its whole `row`.
+        source, examples: other inputs to learn the mean probability from, as in `RowSum`.
+        channel: what an informed attacker knows of a defense.
+
+    Returns (in `Guess.tensors`):
+        present: [1], bool; count: [1], the real-valued estimate; confidence: posterior of the answer given.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Tells whether a rare class occurs in a batch, with the error rate in closed form.",
+        modality="any",
+        family="labels",
+        formula="n_c >= 1 iff mean p_c - dL/db_c > 1/(2B); error Phi(-1/(2 B s))",
+        needs=("model", "batch_size"),
+    )
+    label: int = 0
+    noise: float | None = None
+    prior: float = 0.5
+    evidence: Literal["row", "bias"] = "row"
+    source: Literal["auto", "public", "dummy"] = "auto"
+    examples: int = 1024
+    channel: Channel | None = None
+
+    def __post_init__(self) -> None:
+        problems = [] if 0 < self.prior < 1 else [f"prior must lie in (0, 1), got {self.prior}"]
+        if self.label < 0:
+            problems.append(f"label must be at least 0, got {self.label}")
+        if problems:
+            raise BadConfig("RareClass cannot be set up", problems=problems)
+
+    def run(self, update: Update, rng: torch.Generator) -> Guess:
+        seen = view_head(update)
+        if self.label >= seen.classes:
+            raise NotApplicable(f"there is no class {self.label}: the model has {seen.classes}")
+        if self.evidence == "bias" and seen.bias is None:
+            raise NotApplicable("the head has no bias to read", fix='set evidence = "row"')
+        others = other_examples(update, self.source, self.examples, rng)
+        shown = passages(update, seen, others, rng)
+        along = directions(shown[0], seen.bias is not None)
+        matrix = along.matrix[:, :1] if self.evidence == "bias" else along.with_mean(shown[0].inputs)
+        like = reference(shown, replace(along, matrix=matrix), None)
+        noise = torch.einsum("fk,f,fl->kl", matrix, self._variance(update, seen), matrix)
+        reading = best_reading(like.inputs, like.answers[:, self.label], seen.size, noise)
+        row = seen.joint[self.label] @ matrix
+        count = seen.size * (reading.level - float(row @ reading.weights))
+        present = count > presence_threshold(reading.deviation, self.prior)
+        chance = presence_posterior(count, reading.deviation, self.prior)
+        return Guess(
+            tensors={"present": torch.tensor([present]), "count": torch.tensor([count])},
+            confidence=torch.tensor([chance if present else 1 - chance]),
+            notes={
+                "source": source,
+                "deviation": reading.deviation,
+                "error": presence_error(reading.deviation, self.prior),
+            },
+        )
+
+    def observing(self, channel: Channel) -> Attack:
+        return replace(self, channel=channel)
+
+    def _variance(self, update: Update, seen: HeadView) -> torch.Tensor:
+        """Variance of the noise on the class's row, in units of the mean gradient."""
+        row = seen.variance(update.values if self.channel is None else self.channel.variance(update.values))[self.label]
+        if self.noise is not None:
+            return torch.full_like(row, (self.noise * seen.scale) ** 2)
+        return row if self.channel is not None else torch.zeros_like(row)

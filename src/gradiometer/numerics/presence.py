@@ -1,0 +1,90 @@
+"""Is there an example of a class in the batch? The estimate, the decision and its error rate in closed form.
+
+The estimate of the count is `n + N(0, deviation^2)`. With Gaussian noise of standard deviation s on the bias gradient
+and a known mean probability, `deviation = B s`; averaging R rounds divides it by sqrt(R).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def count_deviation(size: int, noise: float, rounds: int = 1) -> float:
+    """Standard deviation of `n = B (pbar - db)`, in examples, when db carries noise.
+
+    Args:
+        size: B; noise: s, standard deviation on one entry of the mean gradient; rounds: R, averaged.
+    """
+    return size * noise / math.sqrt(rounds)
+
+
+def presence_threshold(deviation: float, prior: float = 0.5) -> float:
+    """From which estimated count on "present" is the likelier answer; 1/2 when both are equally likely beforehand.
+
+    Args:
+        prior: probability that there is one example; otherwise there is none.
+    """
+    return 0.5 + deviation**2 * math.log((1 - prior) / prior)
+
+
+def presence_error(deviation: float, prior: float = 0.5, count: int = 1) -> float:
+    """Error rate of that decision: `Phi(-1 / (2 deviation))` with equal priors and counts 0 or 1.
+
+    The prior is on two cases: no example of the class, with probability `1 - prior`, or exactly `count` of them. The
+    decision is the one made for `count = 1`; more examples only make misses rarer.
+
+    Args:
+        deviation: of the estimated count, in examples.
+    """
+    if deviation == 0:
+        return 0.0
+    threshold = presence_threshold(deviation, prior)
+    alarm, miss = _normal(-threshold / deviation), _normal((threshold - count) / deviation)
+    return (1 - prior) * alarm + prior * miss
+
+
+def presence_posterior(estimate: float, deviation: float, prior: float = 0.5) -> float:
+    """Probability of one example rather than none, given the estimated count."""
+    if deviation == 0:
+        return float(estimate > 0.5)
+    odds = math.log(prior / (1 - prior)) + (estimate - 0.5) / deviation**2
+    return 1 / (1 + math.exp(-min(max(odds, -700.0), 700.0)))
+
+
+def _normal(z: float) -> float:
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How to read a count off one row of the head's gradient: `n = B (level - weights . row)`, off by `deviation`."""
+
+    weights: Tensor
+    level: float
+    deviation: float
+
+
+def best_reading(inputs: Tensor, answers: Tensor, size: int, noise: Tensor) -> Reading:
+    """The combination a of directions along which the row tells the count with the least variance.
+
+    The row, read along directions u, is `dW_c . u = mean_i p_ic u_i - sum_{y_i = c} u_i / B`. With `mean(u) . a = 1` its
+    combination has the mean `level - n / B`. The variance of n is `B^2 a^T N a + B Var(p u . a) + Var(u . a)`, where the
+    level, itself a mean over the reference, adds `B^2 / count` times `Var(p u . a)`. Hence a ~ Q^-1 mean(u).
+
+    Args:
+        inputs: u_j of reference examples [count, directions]; answers: p_jc u_j of the class, alike.
+        size: B; noise: covariance N of the noise on the row read along the directions [directions, directions].
+    """
+    mean = inputs.mean(0)
+    spread = torch.cov(inputs.T).reshape(noise.shape) + size**2 * noise
+    spread = spread + (size + size**2 / len(inputs)) * torch.cov(answers.T).reshape(noise.shape)
+    ridge = 1e-12 * float(mean @ mean) * torch.eye(len(mean), dtype=mean.dtype)
+    weights = torch.linalg.solve(spread + ridge, mean)
+    weights = weights / (weights @ mean)
+    return Reading(
+        weights=weights, level=float(answers.mean(0) @ weights), deviation=float(weights @ spread @ weights) ** 0.5
+    )
