@@ -150,7 +150,7 @@ def cluster_bootstrap(
     picks = torch.randint(m, (draws, m), generator=rng)
     drawn = torch.stack([statistic(torch.cat([groups[i] for i in pick])) for pick in picks.tolist()])
     level = float(ndtr(math.sqrt(m / (m - 1)) * stdtrit(m - 1, (1 - confidence) / 2)))
-    lower, upper = drawn.quantile(level).item(), drawn.quantile(1 - level).item()
+    lower, upper = min(drawn.quantile(level).item(), value), max(drawn.quantile(1 - level).item(), value)
     if rate and statistic is torch.mean:
         exact = clustered_rate(values, clusters, confidence=confidence)
         lower, upper = min(lower, exact.lower), max(upper, exact.upper)
