@@ -1,5 +1,37 @@
 """Attacks: how the observer reads an update. `image` reconstructs pictures, `inference` labels and presence."""
 
+from .image import (
+    DLG,
+    IDLG,
+    FedAvgMatching,
+    GIAEstimate,
+    GIARunning,
+    Huang,
+    InvertingGradients,
+    LinearBias,
+    Modern,
+    SeeThrough,
+)
+from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
 from .matching import Matching
 
-__all__ = ["Matching"]
+__all__ = [
+    "DLG",
+    "IDLG",
+    "ILRG",
+    "LLG",
+    "RLG",
+    "FedAvgMatching",
+    "GIAEstimate",
+    "GIARunning",
+    "Huang",
+    "IDLGLabels",
+    "InvertingGradients",
+    "LLGPlus",
+    "LinearBias",
+    "Matching",
+    "Modern",
+    "RareClass",
+    "RowSum",
+    "SeeThrough",
+]
