@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gradiometer.audit.schema import Estimate
-from gradiometer.report import words
+from gradiometer.report import figures, words
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from gradiometer.report import words
     ],
 )
 def test_number(value: float, text: str) -> None:
-    assert words.number(value) == text
+    assert figures.number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_number(value: float, text: str) -> None:
     ],
 )  # fmt: skip
 def test_percent_never_rounds_to_nothing_or_all(share: float, text: str) -> None:
-    assert words.percent(share) == f"{text}\u00a0%"
+    assert figures.percent(share) == f"{text}\u00a0%"
 
 
 @pytest.mark.parametrize(
@@ -48,29 +48,29 @@ def test_percent_never_rounds_to_nothing_or_all(share: float, text: str) -> None
     ],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert words.duration(seconds).replace("\u00a0", " ") == text
+    assert figures.duration(seconds).replace("\u00a0", " ") == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1_234_567, "1.23 MB"), (10**15, "1,000 TB")])
 def test_size(count: int, text: str) -> None:
-    assert words.size(count).replace("\u00a0", " ") == text
+    assert figures.size(count).replace("\u00a0", " ") == text
 
 
 def test_what_was_not_measured_is_marked_everywhere() -> None:
     for write in (
-        words.number,
-        words.percent,
-        words.duration,
-        words.size,
-        words.count,
-        words.decibel,
-        words.share_interval,
+        figures.number,
+        figures.percent,
+        figures.duration,
+        figures.size,
+        figures.count,
+        figures.decibel,
+        figures.share_interval,
     ):
-        assert write(None) == words.MISSING
+        assert write(None) == figures.MISSING
 
 
 def test_intervals_name_their_n() -> None:
-    text = words.share_interval(Estimate(value=0.25, lower=0.1, upper=0.5, n=12)).replace("\u00a0", " ")
+    text = figures.share_interval(Estimate(value=0.25, lower=0.1, upper=0.5, n=12)).replace("\u00a0", " ")
     assert text == "25 % [10 %, 50 %], n = 12"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .evidence import Evidence
-from .plan import digest
 from .schema import Cell, Finding, Recommendation, Row
 from .setup import UNDEFENDED
 
@@ -26,18 +25,16 @@ def recommendations(rows: list[Row], threat: str) -> list[Recommendation]:
     ]
 
 
-def headline(rows: list[Row], advice: list[Recommendation]) -> str:
-    """The result in one or two sentences."""
+def headline(rows: list[Row]) -> str:
+    """What was found, in one sentence; what to do about it is the recommendations'."""
     leaking = [row for row in rows if row.verdict == "LEAKS"]
     if leaking:
         bare = next((row for row in leaking if row.defense == UNDEFENDED), leaking[0])
         assert bare.rate is not None
-        what = f"{bare.rate.value:.0%} of the examples of {bare.client} come back from {_through(bare.defense)} ({bare.worst_attack})."
-    elif all(row.verdict == "HOLDS" for row in rows):
-        what = f"No example came back from any update; the leak rate is below {max(row.tolerance for row in rows):.0%} for these attacks."
-    else:
-        what = "The attacks that ran showed no leak, and that settles nothing yet."
-    return " ".join([what, *(one.text for one in advice[:1])])
+        return f"{bare.rate.value:.0%} of the examples of {bare.client} come back from {_through(bare.defense)} ({bare.worst_attack})."
+    if rows and all(row.verdict == "HOLDS" for row in rows):
+        return f"Against these attacks the leak rate is shown to be below {max(row.tolerance for row in rows):.0%}."
+    return "The attacks that ran showed no leak, and that settles nothing yet."
 
 
 def _through(defense: str) -> str:
@@ -49,7 +46,7 @@ def _pictures(row: Row, threat: str) -> Finding:
     who = f"{row.worst_attack}{', by an attacker who knows the defense' if row.worst_informed else ''}"
     defended = row.defense != UNDEFENDED
     return Finding(
-        id=digest(["pictures", row.client, row.defense]),
+        id="recovered-pictures",
         severity=row.level,
         title=f"Private pictures come back from {_through(row.defense)}",
         detail=f"{row.rate.value:.0%} of {row.rate.n} examples are recovered and identified under the threat {threat}; "
@@ -73,7 +70,7 @@ def _labels(row: Row, cells: list[Cell]) -> Finding | None:
         return None
     best, labels, blind = max(leaking, key=lambda pair: pair[1].value)
     return Finding(
-        id=digest(["labels", row.client, row.defense]),
+        id="recovered-labels",
         severity="medium",
         title=f"Labels are read off {_through(row.defense)}",
         detail=f"{labels.value:.0%} of the labels of a batch are recovered, where the best blind guess gets "

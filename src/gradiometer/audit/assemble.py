@@ -63,7 +63,7 @@ def assemble(
         complete=all(trial.id in records for trial in trials),
         verdict=_overall(rows),
         level=worst(finding.severity for finding in problems),
-        headline=advice.headline(rows, recommended),
+        headline=advice.headline(rows),
         threat=_threat(setup),
         clients=[_client(victim) for victim in setup.victims.values()],
         rows=rows,

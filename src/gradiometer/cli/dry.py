@@ -30,7 +30,8 @@ def dry_run(plan: Plan) -> str:
     from gradiometer.audit import preview
     from gradiometer.audit.run import _jobs
     from gradiometer.audit.setup import set_up
-    from gradiometer.report.words import defense_name, duration, one_line
+    from gradiometer.report.figures import duration
+    from gradiometer.report.words import defense_name, one_line
 
     setup = set_up(plan)
     trials = preview(setup)

@@ -6,7 +6,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gradiometer.report.words import defense_name, duration, one_line
+from gradiometer.report.figures import duration
+from gradiometer.report.words import defense_name, one_line
 
 if TYPE_CHECKING:
     from gradiometer.audit.run import Progress

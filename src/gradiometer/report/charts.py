@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from gradiometer.audit.schema import Cell, Cost, Estimate, Result, Row
 
+from .figures import duration, number, percent, share_interval, size
 from .scales import Scale, bounded, scale
-from .words import defense_name, duration, number, percent, share_interval, size, verdict_words
-
+from .words import defense_name, verdict_words
 
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 366.0, 14.0, 222.0  # of the drawing of 380 x 270 in parts.html
 LABEL = 13.0

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from gradiometer.audit.schema import Cell, Estimate, Result, Row, Severity
 
-from . import words
+from . import figures, words
 
 Outcome = Literal["regression", "improvement", "same", "lost", "new"]
 Key = TypeVar("Key")
@@ -119,8 +119,8 @@ def _verdict(old: Row | None, new: Row | None) -> Change:
         attack="",
         informed=False,
         figure="verdict",
-        before=words.verdict_words(old) if old else words.MISSING,
-        after=words.verdict_words(new) if new else words.MISSING,
+        before=words.verdict_words(old) if old else figures.MISSING,
+        after=words.verdict_words(new) if new else figures.MISSING,
     )
 
 
@@ -158,8 +158,8 @@ def _measured(cell: Cell | None) -> tuple[str, Estimate | None]:
 
 def _told(cell: Cell | None, estimate: Estimate | None) -> str:
     if estimate is not None:
-        return words.share_interval(estimate)
-    return words.MISSING if cell is None else words.STATUS_WORDS[cell.status]
+        return figures.share_interval(estimate)
+    return figures.MISSING if cell is None else words.STATUS_WORDS[cell.status]
 
 
 def _worse(level: Severity, than: Severity) -> bool:

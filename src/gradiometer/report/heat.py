@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from gradiometer.audit.schema import Cell, Result, Status
 
-from .words import STATUS_WORDS, defense_name, headline_figure, percent, share_interval
+from .figures import percent, share_interval
+from .words import STATUS_WORDS, defense_name, headline_figure
 
 SHORT: dict[Status, str] = {
     "ok": "ran",
@@ -76,18 +77,26 @@ def attacker(informed: bool) -> str:
 
 
 def silences(result: Result) -> list[str]:
-    """Why some places hold no figure, once for all attacks that share the reason."""
-    shared: dict[tuple[str, str, bool, Status, str], list[str]] = {}
+    """Why some places hold no figure, once for all places that share attacks and reason."""
+    places: dict[tuple[str, str, bool, Status, str], list[str]] = {}
     for cell in result.cells:
         if cell.status != "ok":
             place = (cell.client, cell.defense, cell.informed, cell.status, cell.reason)
-            shared.setdefault(place, []).append(cell.attack)
+            places.setdefault(place, []).append(cell.attack)
+    shared: dict[tuple[str, tuple[str, ...], Status, str], dict[str, list[str]]] = {}
+    for (client, defense, informed, status, reason), attacks in places.items():
+        defenses = shared.setdefault((client, tuple(attacks), status, reason), {})
+        defenses.setdefault(defense_name(defense), []).append(attacker(informed))
     several = len({cell.client for cell in result.cells}) > 1
     return [
-        f"{', '.join(attacks)} against {defense_name(defense)}{' (informed)' if informed else ''}"
+        f"{', '.join(attacks)} against {'; '.join(f'{d} ({who})' for d, who in _joined(defenses))}"
         f"{', ' + client if several else ''}: {STATUS_WORDS[status]}{', ' + reason if reason else ''}"
-        for (client, defense, informed, status, reason), attacks in shared.items()
+        for (client, attacks, status, reason), defenses in shared.items()
     ]
+
+
+def _joined(defenses: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(defense, " and ".join(attackers)) for defense, attackers in defenses.items()]
 
 
 def tile(cell: Cell) -> Tile:

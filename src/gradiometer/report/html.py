@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import json
-import re
-import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradiometer.audit.schema import Result, Row
 
-from . import charts, gallery, heat, words
+from . import charts, figures, gallery, heat, words
+from .filters import FILTERS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -45,7 +41,7 @@ def render_html(result: Result) -> str:
             sections=SECTIONS,
             symbols=words.SYMBOLS,
             caveat=words.CAVEAT,
-            missing=words.MISSING,
+            missing=figures.MISSING,
             figures=_figures(result),
             rows_by_client=rows,
             charts_by_client={client: charts.cost_charts(result, client) for client in rows},
@@ -54,7 +50,7 @@ def render_html(result: Result) -> str:
             findings=sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity)),
             heat_maps=heat.heat_maps(result),
             silences=heat.silences(result),
-            checks=sorted(result.checks, key=lambda check: check.ok),
+            checks=words.grouped(result.checks),
             fired=sum(not check.ok for check in result.checks),
             curves=curves[:CURVES],
             curves_left_out=len(curves[CURVES:]),
@@ -109,10 +105,10 @@ def _rate_of(row: Row) -> float:
 
 def _rate(name: str, row: Row) -> dict[str, str]:
     assert row.rate is not None
-    lower, upper = words.percent(row.rate.lower), words.percent(row.rate.upper)
+    lower, upper = figures.percent(row.rate.lower), figures.percent(row.rate.upper)
     return {
         "name": name,
-        "value": words.percent(row.rate.value),
+        "value": figures.percent(row.rate.value),
         "note": f"of examples leak [{lower}, {upper}], n = {row.rate.n}",
     }
 
@@ -129,48 +125,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: words.clean(value) if type(value) is str else value,
     )
-    named = (
-        "percent",
-        "decibel",
-        "number",
-        "count",
-        "size",
-        "duration",
-        "share_interval",
-        "defense_name",
-        "verdict_words",
-    )
-    environment.filters.update({name: getattr(words, name) for name in (*named, "worst_words")})
-    environment.filters.update(
-        bar=charts.bar,
-        breakable=breakable,
-        png_width=png_width,
-        plain=plain,
-        plan_text=words.plan_text,
-        words=lambda name: name.replace("_", " "),
-        lower_first=lambda text: text[:1].lower() + text[1:],
-    )
+    environment.filters.update(FILTERS)
     return environment
-
-
-def png_width(picture: str) -> int:
-    """The width of a base64 PNG in pixels, read off its header."""
-    header = base64.b64decode(picture[:32] + "=" * (-len(picture[:32]) % 4))
-    return struct.unpack(">I", header[16:20])[0] if len(header) >= 20 else 0
-
-
-def breakable(text: str) -> Markup:
-    """A long name that may break where it reads well: before brackets, after commas, inside CamelCase."""
-    from markupsafe import Markup, escape
-
-    parts = re.split(r"(?<=[,=_])|(?=[(\[])|(?<=[a-z])(?=[A-Z])", words.clean(text))
-    return Markup("<wbr>").join(escape(part) for part in parts)
-
-
-def plain(value: Any) -> str:
-    """A setting without quotes and braces, as far as it goes."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {plain(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(plain(part) for part in value) + "]"
-    return value if isinstance(value, str) else json.dumps(value)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from gradiometer.audit.schema import Result, Row
 
-from . import words
+from . import figures, words
 
 
 def render_junit(result: Result) -> str:
@@ -44,7 +44,7 @@ def _suite(suites: ET.Element, name: str, cases: list[ET.Element], result: Resul
 
 def _case(row: Row) -> ET.Element:
     case = ET.Element("testcase", classname=_text(row.client), name=_text(words.defense_name(row.defense)))
-    told = f"{words.verdict_words(row)}, leak rate {words.share_interval(row.rate)}"
+    told = f"{words.verdict_words(row)}, leak rate {figures.share_interval(row.rate)}"
     if row.worst_attack:
         told += f", worst attack {words.worst_words(row)}"
     details = "\n".join([told, *row.reasons])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from gradiometer.audit.schema import Result, Row
 
-from . import heat, words
+from . import figures, heat, words
 
 
 def render_markdown(result: Result) -> str:
@@ -40,7 +40,7 @@ def render_markdown(result: Result) -> str:
                     f.severity,
                     f.title,
                     f"{f.client}, {words.defense_name(f.defense)}",
-                    words.share_interval(f.rate),
+                    figures.share_interval(f.rate),
                     f.fix,
                 ]
                 for f in found
@@ -58,7 +58,10 @@ def render_markdown(result: Result) -> str:
     ]
     fired = [check for check in result.checks if not check.ok]
     lines += [f"- {len(fired)} of {len(result.checks)} tests of the evaluation fired"]
-    lines += [f"  - {text(check.name)}, {text(check.where)}: {text(check.detail)}" for check in fired]
+    lines += [
+        f"  - {text(check.name)} ({text(words.some(places))}): {text(check.detail)}"
+        for check, places in words.grouped(fired)
+    ]
     lines += [f"- Not tried: {text(item)}" for item in result.not_tried]
     lines += ["", f"_{words.CAVEAT}_", "", "## Reproduce", "", *code(result.command), ""]
     lines += [f"Plan {text(result.plan_hash)}, seed {result.seed}, gradiometer {text(result.version)}", ""]
@@ -74,13 +77,14 @@ def _row(row: Row) -> list[str]:
     cost = row.cost
     return [
         words.defense_name(row.defense),
-        f"{words.SYMBOLS[row.verdict]} {words.verdict_words(row)}" + "".join(f"; {reason}" for reason in row.reasons),
-        words.share_interval(row.rate),
+        f"{words.SYMBOLS[row.verdict]} {words.verdict_words(row)}"
+        + "".join(f"; {reason}" for reason in words.doubts(row)),
+        figures.share_interval(row.rate),
         words.worst_words(row),
-        words.percent(cost.accuracy.value) if cost.accuracy else words.MISSING,
-        words.size(cost.bytes),
-        words.duration(cost.seconds),
-        words.number(cost.epsilon),
+        figures.percent(cost.accuracy.value) if cost.accuracy else figures.MISSING,
+        figures.size(cost.bytes),
+        figures.duration(cost.seconds),
+        figures.number(cost.epsilon),
     ]
 
 

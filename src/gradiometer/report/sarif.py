@@ -8,7 +8,7 @@ from typing import Any
 
 from gradiometer.audit.schema import Finding, Result, Severity
 
-from . import words
+from . import figures, words
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVELS: dict[Severity, str] = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "none": "none"}
@@ -69,7 +69,7 @@ def _result(finding: Finding, rule: int) -> dict[str, Any]:
     text = f"{finding.title}. {finding.detail}"
     properties: dict[str, Any] = {"severity": finding.severity}
     if finding.rate is not None:
-        text += f" Leak rate {words.share_interval(finding.rate)}."
+        text += f" Leak rate {figures.share_interval(finding.rate)}."
         properties["rate"] = finding.rate.model_dump()
     if finding.fix:
         text += f" Fix: {finding.fix}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradiometer.audit.schema import Finding, Result, Row, Verdict
 
-from . import words
+from . import figures, words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,18 +69,18 @@ def _defenses(rows: list[Row], width: int) -> Table:
         table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
         verdict = Text(f"{words.SYMBOLS[row.verdict]} {words.verdict_words(row)}", style=STYLES[row.verdict])
-        rate, span, n = words.MISSING, "", ""
+        rate, span, n = figures.MISSING, "", ""
         if row.rate is not None:
-            rate, n = words.percent(row.rate.value), str(row.rate.n)
-            span = f"{words.percent(row.rate.lower)[:-2]} to {words.percent(row.rate.upper)[:-2]}"
+            rate, n = figures.percent(row.rate.value), str(row.rate.n)
+            span = f"{figures.percent(row.rate.lower)[:-2]} to {figures.percent(row.rate.upper)[:-2]}"
         cost = row.cost
         more = {
             "n": n,
-            "Worst attack": words.one_line(row.worst_attack or words.MISSING) + ("*" if row.worst_informed else ""),
-            "Accuracy": words.percent(cost.accuracy.value if cost.accuracy else None),
-            "Bytes": words.size(cost.bytes),
-            "Seconds": words.duration(cost.seconds),
-            "ε": words.number(cost.epsilon),
+            "Worst attack": words.one_line(row.worst_attack or figures.MISSING) + ("*" if row.worst_informed else ""),
+            "Accuracy": figures.percent(cost.accuracy.value if cost.accuracy else None),
+            "Bytes": figures.size(cost.bytes),
+            "Seconds": figures.duration(cost.seconds),
+            "ε": figures.number(cost.epsilon),
         }
         defense = Text(words.one_line(words.defense_name(row.defense)))
         table.add_row(defense, verdict, Text(rate), Text(span), *(Text(more[column]) for column in shown))
@@ -99,17 +99,18 @@ def _finding(finding: Finding) -> list[tuple[str, str, str]]:
 def _doubts(result: Result) -> list[tuple[str, str]]:
     """What speaks against trusting the verdict, each with its mark."""
     failed = [control for control in result.controls if not control.passed]
-    fired = [check for check in result.checks if not check.ok]
     passed, doubts = len(result.controls) - len(failed), []
     if result.controls:
         doubts.append(("✓" if not failed else "✕", f"{passed} of {len(result.controls)} attacks passed their control"))
     doubts += [("✕", f"{c.attack} failed its control: {c.reason or 'it fails on an easy victim too'}") for c in failed]
-    doubts += [("✕", f"{c.name.replace('_', ' ')} fired at {c.where or 'the audit'}: {c.detail}") for c in fired]
+    for check, places in words.grouped(result.checks):
+        if not check.ok:
+            where = f" at {words.some(places, 2)}" if places else ""
+            doubts.append(("✕", f"{check.name.replace('_', ' ')} fired{where}: {check.detail}"))
     for row in result.rows:
         if row.verdict == "INCONCLUSIVE":
-            more = f"; {row.more_examples} more examples would settle it" if row.more_examples else ""
-            why = "; ".join(row.reasons) or "no reason given"
-            doubts.append(("◇", f"{words.defense_name(row.defense)} is inconclusive: {why}{more}"))
+            why = "; ".join(words.doubts(row)) or "no reason given"
+            doubts.append(("◇", f"{words.defense_name(row.defense)} is inconclusive: {why}"))
     return doubts
 
 
