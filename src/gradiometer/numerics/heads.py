@@ -44,6 +44,7 @@ def find_head(model: nn.Module | None, gradient: Mapping[str, Tensor], classes: 
         owner, _, kind = name.rpartition(".")
         linear = model is None or isinstance(modules.get(owner), nn.Linear)
         if kind == "weight" and value.ndim == 2 and value.shape[0] == classes and linear:
+            value = value.detach()
             found.append((float(value.sum(0).norm() / value.norm().clamp_min(1e-30)), name, owner))
     if not found:
         raise NotApplicable(

@@ -37,10 +37,10 @@ def invert(function: Function, target: Tensor, start: Tensor, rng: torch.Generat
         slope = _Slope(function, x)
         move = slope.least_squares(target - slope.value)
         length, trial_error = 1.0, off(x + move)
-        while trial_error >= error and length > 1e-3:
+        while not trial_error < error and length > 1e-3:  # not "<": a step into overflow is no improvement
             length /= 2
             trial_error = off(x + length * move)
-        if trial_error >= error:
+        if not trial_error < error:
             break
         gain, x, error = error - trial_error, x + length * move, trial_error
         if error < 1e-12 or gain < 1e-6 * error:
@@ -71,13 +71,13 @@ class _Slope:
         """J^T w."""
         return torch.autograd.grad(self._y, self._x, w, retain_graph=True)[0]
 
-    def least_squares(self, target: Tensor, most: int = 200) -> Tensor:
+    def least_squares(self, target: Tensor) -> Tensor:
         """The shortest v with J v = target in the least-squares sense (CGLS)."""
         v, residual = torch.zeros_like(self._x), target
         downhill = self.pull(residual)
         direction, power = downhill, downhill.square().sum()
         first = power
-        for _ in range(most):
+        for _ in range(min(200, 2 * self._x.numel())):
             image = self.push(direction)
             size = image.square().sum()
             if power <= 1e-20 * first or not size:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import Attack, Card, Channel, Field, Guess, NotApplicable, Update
+from gradiometer.core import Attack, Card, Channel, Field, Guess, NotApplicable, Update, Values
 from gradiometer.numerics.layers import Layer, Probe, child
 from gradiometer.numerics.linear import agreeing_rows, extreme_rows, rank_one_input, ratio_row, without_offset
 
@@ -73,9 +73,8 @@ class LinearBias(Attack):
         """Gradient [out, in + 1] of the layer, the bias last, and the variances of its entries. Any scale will do."""
         names = child(layer.name, "weight"), child(layer.name, "bias")
         if self.channel is None:
-            return without_offset(_stack(update.values[names[0]], update.values[names[1]])), None
-        decoded, variance = self.channel.decode(update.values), self.channel.variance(update.values)
-        return _stack(decoded[names[0]], decoded[names[1]]), _stack(variance[names[0]], variance[names[1]])
+            return without_offset(_stack(update.values, names)), None
+        return _stack(self.channel.decode(update.values), names), _stack(self.channel.variance(update.values), names)
 
     def _one(self, update: Update, layer: Layer) -> tuple[list[Tensor], Tensor]:
         joint, variance = self._joint(update, layer)
@@ -111,8 +110,9 @@ class LinearBias(Attack):
         return found, 1 - 0.5 ** (torch.tensor(sizes, dtype=torch.float64) - 1)
 
 
-def _stack(weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.cat([weight.double(), bias.double()[:, None]], 1)
+def _stack(values: Values, names: tuple[str, str]) -> Tensor:
+    weight, bias = (values[name].double() for name in names)
+    return torch.cat([weight, bias[:, None]], 1)
 
 
 def _legal(ratios: Tensor, box: Field) -> Tensor:

@@ -11,7 +11,7 @@ from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplica
 from gradiometer.numerics.presence import best_reading, presence_error, presence_posterior, presence_threshold
 
 from .reference import directions, other_examples, passages, reference
-from .view import HeadView, view_head
+from .view import HeadView, mean_gradient, view_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,8 @@ class RareClass(Attack):
             raise BadConfig("RareClass cannot be set up", problems=problems)
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
-        seen = view_head(update)
+        mean_gradient(update)  # refuses what has no scale, even for one example
+        seen = view_head(update, self.channel)
         if self.label >= seen.classes:
             raise NotApplicable(f"there is no class {self.label}: the model has {seen.classes}")
         if self.evidence == "bias" and seen.bias is None:
@@ -78,7 +79,7 @@ class RareClass(Attack):
             tensors={"present": torch.tensor([present]), "count": torch.tensor([count])},
             confidence=torch.tensor([chance if present else 1 - chance]),
             notes={
-                "source": source,
+                "source": others.source,
                 "deviation": reading.deviation,
                 "error": presence_error(reading.deviation, self.prior),
             },

@@ -12,7 +12,7 @@ from gradiometer.core import Attack, Card, Channel, Guess, Update
 from gradiometer.numerics.counting import Counts, count_labels, expected
 from gradiometer.numerics.labels import as_labels, mean_embedding, single_label
 
-from .drift import simulated_heads
+from .drift import simulated_drift
 from .reference import Directions, Others, directions, other_examples, passages, reference
 from .view import HeadView, view_head
 
@@ -25,7 +25,7 @@ class RowSum(Attack):
     rest of the head's gradient moves with it; the counts are then an integer least-squares fit (`count_labels`).
     Heads without a bias are read along the direction in which all inputs are 1. For a weight delta, probabilities
     are averaged over the model before and after the round, and the rest of the drift is simulated with the labels
-    found so far, in turns.
+    found so far, in turns; the turn whose simulation fits best counts.
 
     Args:
         source: inputs to learn from: `public` data, `dummy` noise (no data needed; their mean is corrected by what
@@ -49,7 +49,7 @@ class RowSum(Attack):
     channel: Channel | None = None
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
-        seen = view_head(update)
+        seen = view_head(update, self.channel)
         if seen.size == 1:
             y = torch.tensor([single_label(seen.weight, seen.bias)])
             return Guess(tensors={"y": y}, notes={"rule": "sign"})
@@ -65,19 +65,22 @@ class RowSum(Attack):
         shown = passages(update, seen, others, rng)
         along = directions(shown[0], seen.bias is not None)
         signal, noise = along.signal(seen), self._noise(update, seen, along)
-        like = reference(shown, along, others.labels)
+        still = like = reference(shown, along, others.labels)
         found = count_labels(signal, like, seen.size, noise)
         if others.source == "dummy" and seen.bias is not None:
             for _ in range(3):
                 mean = mean_embedding(seen.weight, seen.bias, found.counts.double())
                 like = reference([passage.moved(mean) for passage in shown], along, None)
                 found = count_labels(signal, like, seen.size, noise)
-        several = update.sends == "delta" and update.need("recipe").steps > 1
-        for _ in range(self.simulations if several else 0):
-            heads = simulated_heads(update, others, found.counts, 2, rng)
-            drift = torch.stack([along.signal(head) for head in heads]).mean(0) - expected(like, found.counts)
+        if update.sends == "gradient" or update.need("recipe").steps == 1:
+            return found
+        candidates = []
+        for _ in range(self.simulations):
+            drift = simulated_drift(update, others, still, along, found.counts, rng)
+            misfit = float((signal - drift - expected(like, found.counts)).norm())
+            candidates.append((misfit, found))
             found = count_labels(signal - drift, like, seen.size, noise)
-        return found
+        return min(candidates, key=lambda candidate: candidate[0])[1] if candidates else found
 
     def _noise(self, update: Update, seen: HeadView, along: Directions) -> Tensor | None:
         """Covariance of the defense's error in the signal, [classes, directions, directions]."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradiometer.core import NotApplicable, Update
+from gradiometer.core import Channel, NotApplicable, Update
 from gradiometer.numerics.heads import Head, find_head
 
 
@@ -42,8 +42,8 @@ class HeadView:
         return torch.cat(parts, 1).clamp_max(1e12) * self.scale**2
 
 
-def view_head(update: Update) -> HeadView:
-    """The head's mean gradient.
+def view_head(update: Update, channel: Channel | None = None) -> HeadView:
+    """The head's mean gradient, decoded where the channel is known.
 
     A batch of unknown size is known to hold one example if the weight gradient has rank one.
 
@@ -56,17 +56,12 @@ def view_head(update: Update) -> HeadView:
         raise NotApplicable(
             "label attacks need a layout with a class label `y`", fix="choose an attack for this kind of data"
         )
+    if channel is not None:
+        update = update.replace(values=channel.decode(update.values))
     head = find_head(update.model, update.values, spec.classes)
     single = update.batch_size == 1 or (update.batch_size is None and _rank_one(update.values[head.weight]))
-    if single and update.sends == "delta":  # one label is a matter of signs, whatever the recipe
-        gradient = {name: -value for name, value in update.values.items()}
-    else:
-        gradient = update.as_gradient()
-    if not single and update.sends == "delta" and update.need("recipe").optimizer == "adam":
-        raise NotApplicable(
-            "label counts are read off a sum of gradients, and a delta of Adam is none",
-            fix="attack clients that train with SGD; a single example's label is read under any optimizer",
-        )
+    # One label is a matter of signs, whatever the recipe.
+    gradient = _descent(update) if single and not _proportional(update) else mean_gradient(update)
     share = max(update.clients, 1)
     weight = gradient[head.weight].double() / share
     return HeadView(
@@ -76,6 +71,29 @@ def view_head(update: Update) -> HeadView:
         size=1 if single else update.need("batch_size"),
         scale=float(weight.norm() / update.values[head.weight].double().norm().clamp_min(1e-30)),
     )
+
+
+def mean_gradient(update: Update) -> dict[str, Tensor]:
+    """The gradient behind the update, to scale.
+
+    Raises:
+        NotApplicable: a delta of Adam, which is no multiple of a gradient.
+        MissingKnowledge: a delta whose recipe is not granted.
+    """
+    if update.sends == "delta" and update.need("recipe").optimizer == "adam":
+        raise NotApplicable(
+            "label counts are read off a sum of gradients, and a delta of Adam is none",
+            fix="attack clients that train with SGD; a single example's label is read under any optimizer",
+        )
+    return update.as_gradient()
+
+
+def _proportional(update: Update) -> bool:
+    return update.sends == "gradient" or (update.recipe is not None and update.recipe.optimizer == "sgd")
+
+
+def _descent(update: Update) -> dict[str, Tensor]:
+    return {name: -value for name, value in update.values.items()}
 
 
 def _rank_one(matrix: Tensor) -> bool:
