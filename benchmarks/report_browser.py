@@ -31,7 +31,7 @@ from gradiometer.cli import main as command
 from gradiometer.core import Client
 from gradiometer.report import load_result, render
 
-SIZE, NARROW, WIDE, CONTRAST, CELLS = 5_000_000, 375, 1440, 4.5, 6
+SIZE, NARROW, WIDE, PAPER, CONTRAST, CELLS = 5_000_000, 375, 1440, 718, 4.5, 6
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 SIDEWAYS = """() => [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, .skip, .sr')
@@ -125,6 +125,9 @@ def page_checks(browser: Any, page_file: Path, shots: Path) -> Iterator[Check]:
                 page.emulate_media(media="print", color_scheme="dark")
                 white = page.evaluate(GROUND)
                 yield Check("print, even from dark: paper", white, "white", sum(_numbers(white)) == 765)
+                page.set_viewport_size({"width": PAPER, "height": 1000})
+                wide = page.evaluate("() => document.documentElement.scrollWidth")
+                yield Check("print: width of what is printed on A4", f"{wide} px", f"<= {PAPER}", wide <= PAPER)
                 hidden = page.evaluate("() => getComputedStyle(document.querySelector('nav')).display")
                 yield Check("print: navigation", hidden, "none", hidden == "none")
                 page.screenshot(path=shots / f"{page_file.stem}-print.png", full_page=True)

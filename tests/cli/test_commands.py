@@ -15,6 +15,7 @@ import pytest
 from gradiometer.audit.schema import Result
 from gradiometer.cli.commands import exit_code
 from gradiometer.cli.parser import FORMATS, KINDS, build_parser
+from gradiometer.core import Client, Data, derive, play, save_update
 from gradiometer.report import FORMATS as RENDERED
 from gradiometer.report import render
 
@@ -97,7 +98,7 @@ def test_progress_is_plain_lines_without_a_terminal(gradiometer: Run, plan: Path
     said = gradiometer("audit", plan, "-o", tmp_path / "run", "-v")
     lines = [line for line in said.err.splitlines() if "LinearBias against no defense" in line]
     assert len(lines) == 3
-    assert "best" in lines[0]
+    assert "best 1" in lines[0]
     assert "\x1b" not in said.err
 
 
@@ -105,6 +106,26 @@ def test_fail_on_never_still_tells(gradiometer: Run, plan: Path, tmp_path: Path)
     said = gradiometer("audit", plan, "-o", tmp_path / "run", "--fail-on", "never")
     assert said.code == 0
     assert "LEAKS" in said.out
+
+
+def test_scan_of_a_captured_update(gradiometer: Run, tmp_path: Path, digits_data: Data, tiny_client: Client) -> None:
+    update = play(tiny_client, digits_data.private.take([3]), rng=derive(0, "captured"))
+    path = save_update(update, tmp_path / "update.safetensors")
+    words = [
+        "scan",
+        path,
+        "--model",
+        "mlp:widths=[32],activation=sigmoid",
+        "--attack",
+        "RowSum",
+        "-o",
+        tmp_path / "run",
+        "-q",
+    ]
+    said = gradiometer(*words)
+    assert said.code == 3, said
+    assert "RowSum claims labels [3]" in " ".join(said.out.split())
+    assert "not judged" in said.out
 
 
 def test_dry_run_computes_nothing(gradiometer: Run, plan: Path, tmp_path: Path) -> None:

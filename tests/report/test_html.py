@@ -157,6 +157,14 @@ def test_blurred_pictures_are_called_so_and_private_ones_are_announced(make_resu
     assert banner in render(bare, "html")
 
 
+def test_a_picture_without_a_truth_is_not_judged(make_result: Callable[..., Result]) -> None:
+    result = make_result(defenses=1)
+    bare = [picture.model_copy(update={"psnr": None}) for picture in result.gallery]
+    html = render(result.model_copy(update={"gallery": bare}), "html")
+    assert html.count("◇ not judged") == html.count("not at hand") == 3
+    assert "not leaked" not in html
+
+
 def test_nothing_is_ever_called_safe(result: Result) -> None:
     for format in ("html", "md", "terminal"):
         text = re.sub(r"<style>.*</style>", "", render(result, format), flags=re.DOTALL)

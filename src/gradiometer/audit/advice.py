@@ -34,6 +34,8 @@ def headline(rows: list[Row]) -> str:
         return f"{bare.rate.value:.0%} of the examples of {bare.client} come back from {_through(bare.defense)} ({bare.worst_attack})."
     if rows and all(row.verdict == "HOLDS" for row in rows):
         return f"Against these attacks the leak rate is shown to be below {max(row.tolerance for row in rows):.0%}."
+    if all(row.rate is None for row in rows):
+        return "Nothing could be judged: what attacks claim, or why they could not run, is told with each defense."
     return "The attacks that ran showed no leak, and that settles nothing yet."
 
 

@@ -141,6 +141,8 @@ def build_call(spec: Any, kind: str, given: Mapping[str, Any] | None = None) -> 
 
 def spec_name(spec: Any) -> Any:
     """The name in a spec, whatever its form."""
+    if isinstance(spec, str):
+        return parse(spec)["name"]
     return spec.get("name") if isinstance(spec, Mapping) else spec
 
 

@@ -89,7 +89,7 @@ class Live:
 
 
 def describe(event: Progress) -> str:
-    """`InvertingGradients, informed, against Quantize(bits=3), batch 4: best 21.3 dB`."""
+    """`best 21.3 dB  hospital: InvertingGradients, informed, against Quantize(bits=3), batch 4`."""
     trial = event.trial
     against = f"{trial.attack}{', informed,' if trial.informed else ''} against {defense_name(trial.defense)}, batch {trial.batch}"
     what = {
@@ -97,10 +97,9 @@ def describe(event: Progress) -> str:
         "decoy": f"decoy for {trial.attack}",
         "defense": f"price of {defense_name(trial.defense)}",
     }.get(trial.kind, against)
-    told = f": best {event.best:.1f} dB" if event.best is not None else ""
-    if broken(event):
-        told = f": failed, {event.record['reason'] if event.record else 'its process is gone'}"
-    return one_line(f"{trial.client}: {what}{told}")
+    best = f"best {event.best:.1f} dB  " if event.best is not None else ""
+    why = f": failed, {event.record['reason'] if event.record else 'its process is gone'}" if broken(event) else ""
+    return one_line(f"{best}{trial.client}: {what}{why}")
 
 
 def broken(event: Progress) -> bool:
@@ -109,6 +108,6 @@ def broken(event: Progress) -> bool:
 
 
 def _left(event: Progress) -> str:
-    return (
-        f"  {duration(event.seconds_left)} left" if event.seconds_left is not None and event.done < event.total else ""
-    )
+    if event.seconds_left is None or event.done == event.total:
+        return ""
+    return f"  {duration(max(1, round(event.seconds_left)))} left"

@@ -99,7 +99,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         return json.dumps(plan, indent=2, ensure_ascii=False)
 
 
-def doubts(row: Row, most: int = 2) -> list[str]:
+def doubts(row: Row, most: int = 6) -> list[str]:
     """Why a row is not decided: the first reasons, and how many more there are."""
     if row.verdict == "LEAKS":
         return []
