@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,15 @@ def _read(path: Path) -> tuple[Any, dict[str, dict[str, Tensor]]]:
     return header, groups
 
 
+_HEADER = {"format", "version", "sends", "layout", "recipe", "batch_size", "clients", "round", "wire_bytes"}
+
+
+def _refuse_unknown(found: Iterable[str], known: set[str], where: str) -> None:
+    unknown = sorted(set(found) - known)
+    if unknown:
+        raise ValueError(f"unknown entry {unknown[0]!r} in {where}")
+
+
 def _validate(header: Any, groups: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
@@ -122,11 +131,14 @@ def _validate(header: Any, groups: dict[str, dict[str, Tensor]]) -> dict[str, An
         raise ValueError(f'"format" is not "{FORMAT}"')
     if header.get("version") != VERSION:
         raise ValueError(f"version {header.get('version')!r} is not the supported {VERSION}")
+    _refuse_unknown(header, _HEADER, "the header")
     if header.get("sends") not in ("gradient", "delta"):
         raise ValueError('"sends" is neither "gradient" nor "delta"')
     layout: dict[str, Field] = {}
     for name, raw in dict(header["layout"]).items():
+        _refuse_unknown(raw, {field.name for field in fields(Field)}, f"the layout of {name!r}")
         layout[name] = TypeAdapter(Field).validate_python({k: v for k, v in raw.items() if v is not None})
+    _refuse_unknown(header["recipe"] or {}, {field.name for field in fields(Recipe)}, "the recipe")
     recipe = None if header["recipe"] is None else TypeAdapter(Recipe).validate_python(header["recipe"])
     counts = TypeAdapter(dict[str, int]).validate_python({k: header[k] for k in ("clients", "round", "wire_bytes")})
     batch_size = None if header["batch_size"] is None else TypeAdapter(int).validate_python(header["batch_size"])
