@@ -36,6 +36,7 @@ class Score(TypedDict):
     blind_psnr: float
     blind_name: str
     blind_identified: bool
+    nearest_psnr: float | None
     noise_psnr: float | None
     gain: float
     matched: bool
