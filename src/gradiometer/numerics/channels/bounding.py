@@ -17,8 +17,8 @@ from .shared import cosine_distance, energy, outside, squared_gap, total
 class Rescaled:
     """The update, or each of its tensors, was shortened to a known length: all directions are as they were.
 
-    The simulation is clipped too, so that it can match exactly: distance = 1 - cos(clip(s), q) + sum (clip(s) - q)^2
-    / sum q^2. The lengths before are not known, so `decode` cannot undo them.
+    The simulation is clipped too, so that it can match exactly: distance = (1 - cos(clip(s), q)) / 2 +
+    sum (clip(s) - q)^2 / (4 sum q^2), as steep as the cosine alone near a match. The lengths before are not known, so `decode` cannot undo them.
 
     Args:
         bound, per_layer: the defense's.
@@ -29,7 +29,7 @@ class Rescaled:
 
     def distance(self, simulated: Values, sent: Values) -> Tensor:
         clipped = self.forward(simulated)
-        return cosine_distance(clipped, sent) + squared_gap(clipped, sent)
+        return cosine_distance(clipped, sent) / 2 + squared_gap(clipped, sent) / 4
 
     def decode(self, sent: Values) -> dict[str, Tensor]:
         return dict(sent)

@@ -17,8 +17,8 @@ from .shared import TINY, cosine_distance, total
 class Additive:
     """q = r + noise. Gaussian noise: weighted L2; Laplace noise: weighted L1 (Balunovic et al., 2022).
 
-    distance = 1 - cos_w(s, q) + c sum w |s - q|^p / sum w |q|^p, with w = 1 / std^p of each tensor (p = 2, c = 1 and
-    p = 1, c = 10). Where the noise is alike in all tensors, w drops out. A relative noise level is read off the mean
+    distance = c (1 - cos_w(s, q)) + d sum w |s - q|^p / sum w |q|^p, with w = 1 / std^p of each tensor (Gaussian: p = 2,
+    c = 1/2, d = 1/4; Laplace: p = 1, c = 1/10, d = 1), about as steep as the cosine alone near a match. Where the noise is alike in all tensors, w drops out. A relative noise level is read off the mean
     square of what was sent, which is (1 + std^2) times that of the raw values.
 
     Args:
@@ -34,12 +34,12 @@ class Additive:
     law: Literal["gaussian", "laplace"] = "gaussian"
 
     def distance(self, simulated: Values, sent: Values) -> Tensor:
-        power, strength = (2, 1.0) if self.law == "gaussian" else (1, 10.0)
+        power, pull, push = (2, 0.5, 0.25) if self.law == "gaussian" else (1, 0.1, 1.0)
         trust = self._trust(sent)
         gap = total(((simulated[k] - q) * trust[k]).abs().pow(power).sum() for k, q in sent.items())
         size = total((q * trust[k]).abs().pow(power).sum() for k, q in sent.items()).clamp_min(TINY)
         weights = {k: v**2 for k, v in trust.items()}
-        return cosine_distance(simulated, sent, weights) + strength * gap / size
+        return pull * cosine_distance(simulated, sent, weights) + push * gap / size
 
     def decode(self, sent: Values) -> dict[str, Tensor]:
         return dict(sent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,20 +11,21 @@ from torch import Tensor
 from gradiometer.core import Values
 
 from ..quantizers import in_buckets, out_of_buckets, value_range
-from .shared import cosine_distance, energy, outside, total
+from .shared import TINY, cosine_distance, energy, outside, total
 
 HINGE = 10.0
-"""Weight of leaving a bin against the cosine. Measured on small perceptrons: 1 is too weak, more changes nothing."""
+"""Greatest weight of leaving a bin, against the cosine."""
 
-FLOOR = 1e-2
-"""Probabilities below are taken along the tangent of the logarithm, so that impossible simulations keep a slope."""
+NEAR = 0.02
+"""Added to p (1 - p), so that a value right at a level has a finite weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rounding:
     """Deterministic rounding: q says that the raw value was within half a step, [q - w/2, q + w/2].
 
-    distance = 1 - cos(s, decoded) + 10 sum relu(|s - q| - w/2)^2 / sum decoded^2.
+    distance = 1 - cos(s, decoded) + c sum relu(|s - q| - w/2)^2 / sum decoded^2, with c the ratio of rounding noise to
+    signal, at most 10: on a fine grid the cosine alone is the better guide, on a coarse one the bins say more.
     Gradients gather at zero, so a bin that holds zero is decoded as zero, not as its middle: this removes the common
     offset that a grid without zero adds. Steps are read off the extremes of what was sent, which are levels.
 
@@ -40,7 +40,9 @@ class Rounding:
         decoded, steps = self.decode(sent), self._steps(sent)
         slack = {k: steps[k] * (0.5 + 1e-4) for k in sent}
         left = total(outside(simulated[k], q - slack[k], q + slack[k]) for k, q in sent.items())
-        return cosine_distance(simulated, decoded) + HINGE * left / energy(decoded)
+        noise = total(step**2 / 12 * sent[k].numel() for k, step in steps.items())
+        weight = (noise / energy(decoded)).clamp_max(HINGE)
+        return cosine_distance(simulated, decoded) + weight * left / energy(decoded)
 
     def decode(self, sent: Values) -> dict[str, Tensor]:
         steps = self._steps(sent)
@@ -64,8 +66,8 @@ class Rounding:
 class Dithering:
     """Stochastic rounding: a raw value r was sent as the level q with probability 1 - |r - q| / w, for |r - q| < w.
 
-    distance = 0.1 (1 - cos(s, q)) + log-likelihood(s) / log-likelihood(0). The likelihood weighs an entry by its own
-    variance p (1 - p) w^2, which is small near the levels. Steps are read off what was sent: the greatest magnitude of
+    distance = 0.1 (1 - cos(s, q)) + sum v (s - q)^2 / sum v q^2, with v = 1 / ((p (1 - p) + 0.02) w^2) and p = |s - q| / w:
+    the squared error over the variance that the sent entry would have, were s the raw value. Steps are read off what was sent: the greatest magnitude of
     a bucket is a multiple of its step, and for `l2` the least one is the best guess of the step itself.
 
     Args:
@@ -80,11 +82,12 @@ class Dithering:
     clip: float | None = None
 
     def distance(self, simulated: Values, sent: Values) -> Tensor:
-        steps, blank = self._steps(sent), torch.zeros(())
-        seen = self.forward(simulated)
-        surprise = total(_surprise(seen[k], q, steps[k]) for k, q in sent.items())
-        least = total(_surprise(blank.to(q), q, steps[k]) for k, q in sent.items())
-        return 0.1 * cosine_distance(seen, sent) + surprise / least.clamp_min(1e-12)
+        seen, gaps, sizes = self.forward(simulated), [], []
+        for k, step in self._steps(sent).items():
+            trust = _trust(seen[k].detach(), sent[k], step)
+            gaps.append((trust * (seen[k] - sent[k]).square()).sum())
+            sizes.append((trust * sent[k].square()).sum())
+        return 0.1 * cosine_distance(seen, sent) + total(gaps) / total(sizes).clamp_min(TINY)
 
     def decode(self, sent: Values) -> dict[str, Tensor]:
         return dict(sent)
@@ -118,9 +121,8 @@ class Dithering:
         return out_of_buckets(torch.minimum(low.expand_as(rows), steps**2 / 6), sent)
 
 
-def _surprise(simulated: Tensor, sent: Tensor, step: Tensor) -> Tensor:
-    """Sum of -log max(0, 1 - |s - q| / w), followed by its tangent below `FLOOR`; buckets without a step say nothing."""
-    gap = (simulated - sent).abs() / torch.where(step > 0, step, torch.inf)
-    chance = 1 - gap
-    tangent = math.log(FLOOR) + (chance - FLOOR) / FLOOR
-    return -torch.where(chance > FLOOR, chance.clamp_min(FLOOR).log(), tangent).sum()
+def _trust(simulated: Tensor, sent: Tensor, step: Tensor) -> Tensor:
+    """1 / ((p (1 - p) + NEAR) w^2), p (1 - p) = 1/4 where s could not have been sent as q; 0 where no step is known."""
+    far = (simulated - sent).abs() / torch.where(step > 0, step, torch.inf)
+    spread = torch.where(far < 1, far * (1 - far), 0.25) + NEAR
+    return torch.where(step > 0, 1 / (spread * step.square().clamp_min(TINY)), 0.0)
