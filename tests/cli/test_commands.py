@@ -272,9 +272,10 @@ def test_an_internal_error_says_where_its_traceback_lies(gradiometer: Run, monke
 
 
 def test_a_reader_that_has_seen_enough(run_folder: Path) -> None:
-    command = f"{sys.executable} -m gradiometer report {run_folder} -f json | head -c 10; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    for words, code in ((f"report {run_folder}", 0), (f"compare {run_folder} {run_folder}", 0)):
+        command = f"{sys.executable} -m gradiometer {words} -f json | head -c 10; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

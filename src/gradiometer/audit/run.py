@@ -77,7 +77,7 @@ def run_audit(
     prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
     limit = plan.audit.budget if budget is None else budget
     with Store(folder, plan, prints, source_hash(plan.model_dump(mode="json"))) as store:
-        state = _State(trials=trials, store=store, jobs=_jobs(setup, jobs), progress=progress)
+        state = _State(trials=trials, store=store, jobs=processes(setup, jobs), progress=progress)
         state.left = [trial for trial in trials if trial.id not in store.records]
         for trial, record, why in _executed(setup, state, None if limit is None else started + limit):
             state.finish(trial, record, why)
@@ -194,7 +194,7 @@ def _executed(setup: Setup, state: _State, deadline: float | None) -> Iterator[w
         raise unwritable(state.store.folder, error) from error
 
 
-def _jobs(setup: Setup, jobs: int | None) -> int:
+def processes(setup: Setup, jobs: int | None) -> int:
     """How many processes: live objects cannot be rebuilt elsewhere, so they are computed here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = (setup.plan.audit.jobs if jobs is None else jobs) or cores

@@ -6,7 +6,6 @@ Exit codes: 0 nothing at or above `--fail-on`; 1 a finding; 2 a usage or configu
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from .parser import build_parser
 
 __all__ = ["main"]
 
-OK, FINDING, USAGE, INCONCLUSIVE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
+USAGE, INTERNAL, INTERRUPTED = 2, 4, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,18 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbose = getattr(arguments, "verbose", False)
         from . import commands
 
-        code = commands.run(arguments)
-        sys.stdout.flush()
-        return code
+        return commands.run(arguments)
     except SystemExit as stop:  # argparse's way to end after --help, --version and usage errors
         return stop.code if isinstance(stop.code, int) else USAGE
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept, and the same command continues")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except Exception as error:  # the last frame: a user sees a message, whatever went wrong
         message = told(error)
         if message is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import sys
@@ -13,16 +14,17 @@ from typing import Any
 def entries(kind: str) -> list[dict[str, Any]]:
     """Name and card of everything of this kind, in the order in which its package lists it."""
     module = import_module(f"gradiometer.{kind}")
+    found: dict[str, tuple[Any, Any]]
     if kind in ("attacks", "defenses"):
         from gradiometer.audit import catalogue
 
-        cards = {name: thing.card for name, thing in catalogue(kind[:-1]).items()}  # type: ignore[attr-defined]
+        found = {name: (thing, vars(thing)["card"]) for name, thing in catalogue(kind[:-1]).items()}
     elif kind == "guards":
-        exported = getattr(module, "__all__", ())
-        cards = {name: thing.card for name in exported if hasattr(thing := getattr(module, name), "card")}
+        exported = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
+        found = {name: (thing, thing.card) for name, thing in exported.items() if hasattr(thing, "card")}
     else:
-        cards = {name: card for name, (_, card) in getattr(module, kind.upper()).items()}
-    return [{"name": name, **_told(card)} for name, card in cards.items()]
+        found = getattr(module, kind.upper())
+    return [{"name": name, **_told(thing, card)} for name, (thing, card) in found.items()]
 
 
 def write(kind: str, format: str) -> str:
@@ -35,9 +37,11 @@ def write(kind: str, format: str) -> str:
     return _table(listed)
 
 
-def _told(card: Any) -> dict[str, Any]:
+def _told(thing: Any, card: Any) -> dict[str, Any]:
+    """The card's fields that say something; a data set's summary is the first line of its documentation."""
     fields = {key: value for key, value in asdict(card).items() if value not in ("", None, ()) and key != "name"}
-    return fields | ({"reference": card.source} if getattr(card, "title", "") else {})
+    summary = {"summary": (inspect.getdoc(thing) or "").partition("\n")[0]}
+    return summary | fields | ({"reference": card.source} if getattr(card, "title", "") else {})
 
 
 def _table(listed: list[dict[str, Any]]) -> str:
@@ -55,8 +59,8 @@ def _table(listed: list[dict[str, Any]]) -> str:
     table.add_column(no_wrap=True)
     table.add_column()
     for entry in listed:
-        summary = Text(str(entry.get("summary") or entry.get("source") or ""))
-        told = [str(entry[key]) for key in ("family", "modality", "unit", "license") if entry.get(key)]
+        summary = Text(str(entry["summary"]))
+        told = [str(entry[key]) for key in ("family", "modality", "unit", "source", "license") if entry.get(key)]
         if entry.get("needs"):
             told.append(f"needs {', '.join(entry['needs'])}")
         told += [str(entry["reference"])] if entry.get("reference") else []

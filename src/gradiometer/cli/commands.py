@@ -125,7 +125,10 @@ def _run(plan: Plan, arguments: Namespace) -> int:
     page = folder / "report.html"
     _write(_rendered(result, "html"), str(page), quiet=True)
     _write(_rendered(result, arguments.format), None)
-    print(f"Report: {page}", file=sys.stdout if arguments.format == "terminal" else sys.stderr)
+    if arguments.format == "terminal":
+        _write(f"Report: {page}\n", None)
+    else:
+        say(f"Report: {page}")
     return exit_code(result, plan.audit.fail_on)
 
 
@@ -157,7 +160,11 @@ def _rendered(result: Result, format: str) -> str:
 def _write(text: str, output: str | None, *, quiet: bool = False) -> None:
     """To standard output, or to a file: whole or not at all."""
     if output is None or output == "-":
-        sys.stdout.write(text)
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:
+            # Whoever read it has seen enough. The exit code still tells the verdict; nothing more is written, ever.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     path = Path(output)
     partial = path.with_name(path.name + ".part")
@@ -165,10 +172,11 @@ def _write(text: str, output: str | None, *, quiet: bool = False) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         error.filename = str(path)  # a full disk does not say whose
         raise
     if not quiet:
-        print(output)
+        print(output, flush=True)
 
 
 def _command() -> str:

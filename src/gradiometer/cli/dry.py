@@ -28,7 +28,7 @@ def dry_run(plan: Plan) -> str:
     import torch
 
     from gradiometer.audit import preview
-    from gradiometer.audit.run import _jobs
+    from gradiometer.audit.run import processes
     from gradiometer.audit.setup import set_up
     from gradiometer.report.figures import duration
     from gradiometer.report.words import defense_name, one_line
@@ -37,7 +37,7 @@ def dry_run(plan: Plan) -> str:
     trials = preview(setup)
     kinds = Counter(trial.kind for trial in trials)
     attacks = [trial for trial in trials if trial.kind == "attack"]
-    jobs = _jobs(setup, None)
+    jobs = processes(setup, None)
     torch.set_num_threads(1)  # as in the workers
     spent = {name: seconds for name in setup.victims if (seconds := _round(setup, name)) is not None}
     lines = [plan.dump(), "# The grid: batches for every attack (rows) through every defense, naive + informed"]

@@ -83,20 +83,20 @@ def _figures(result: Result) -> list[dict[str, str]]:
     defended = [row for row in result.rows if not words.is_undefended(row.defense)]
     held = [row for row in defended if row.verdict == "HOLDS"]
     unsure = [row for row in defended if row.verdict == "INCONCLUSIVE"]
-    figures = []
+    told = []
     if undefended:
-        figures.append(_rate("Without defense", max(undefended, key=_rate_of)))
+        told.append(_rate("Without defense", max(undefended, key=_rate_of)))
     leaking = [row for row in defended if row.verdict == "LEAKS" and row.rate]
     if leaking:
-        figures.append(_rate("Worst defense", max(leaking, key=_rate_of)))
+        told.append(_rate("Worst defense", max(leaking, key=_rate_of)))
     if defended:
         note = f"of {len(defended)}" + (f", {len(unsure)} inconclusive" if unsure else "")
-        figures.append({"name": "Defenses that held", "value": str(len(held)), "note": note})
+        told.append({"name": "Defenses that held", "value": str(len(held)), "note": note})
     failed = sum(not control.passed for control in result.controls)
     if result.controls:
         passed = len(result.controls) - failed
-        figures.append({"name": "Controls passed", "value": str(passed), "note": f"of {len(result.controls)} attacks"})
-    return figures
+        told.append({"name": "Controls passed", "value": str(passed), "note": f"of {len(result.controls)} attacks"})
+    return told
 
 
 def _rate_of(row: Row) -> float:
