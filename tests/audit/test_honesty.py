@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -45,7 +46,8 @@ class Blunt(Attack):
     scale: float = 1e-3
 
     def run(self, update, rng):
-        x = next(iter(update.values.values())).flatten()[:64].reshape(1, 1, 8, 8)
+        shape = update.layout["x"].shape
+        x = next(iter(update.values.values())).flatten()[: math.prod(shape)].reshape(1, *shape)
         return Guess(tensors={"x": 0.5 + self.scale * x})
 
 
@@ -195,7 +197,7 @@ def test_peeking_is_caught_on_the_first_example(run, examples):
 def test_an_attack_that_owns_the_private_data_fails_its_control(run, digits_data):
     PEEK["all"] = digits_data.private
     result = run(KnowsTheData(), controls=True, examples=3)
-    assert "positive control failed" in failed(result)[0]
+    assert "positive control" in failed(result)[0]
     assert result.rows[0].verdict == "INCONCLUSIVE"
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
-from gradiometer.core import (
-    Attack,
-    Client,
-    Data,
-    NotApplicable,
-    Recipe,
-    Threat,
-    Unsupported,
-    derive,
-    play,
-)
+import torch
+from torch import nn
+
+from gradiometer.core import Attack, Client, Data, NotApplicable, Recipe, Threat, Unsupported, derive, play
 from gradiometer.metrics import score, score_labels
 
 GAIN = 3.0
@@ -35,11 +30,11 @@ def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int) -> dict[
     Raises:
         NotApplicable: it can read none of them.
     """
-    from gradiometer.data import digits
-
-    data = digits()
+    data = _tiles()
     refused: NotApplicable | Unsupported | None = None
-    for name, client in _victims(data, recipe):
+    for name, model, mode in VICTIMS:
+        easy = Recipe(sends=recipe.sends, mode=mode, lr=0.1, shares_buffers=True)
+        client = Client(model=model(), layout=data.layout, recipe=easy)
         try:
             return {"victim": name, **_tried(attack, client, data, threat, seed)}
         except (NotApplicable, Unsupported) as error:
@@ -48,29 +43,55 @@ def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int) -> dict[
     raise refused
 
 
-def _victims(data: Data, recipe: Recipe) -> list[tuple[str, Client]]:
-    from gradiometer.models import lenet, mlp, resnet20
+@lru_cache(maxsize=1)
+def _tiles() -> Data:
+    from gradiometer.data import medical
 
-    shape, classes = data.layout["x"].shape, data.layout["y"].classes or 10
-    easy = Recipe(sends=recipe.sends, lr=recipe.lr, shares_buffers=True, examples=1)
-    made = {
-        "sigmoid MLP on digits": mlp(shape, classes, widths=(32,), activation="sigmoid"),  # type: ignore[arg-type]
-        "LeNet on digits": lenet(shape, classes),  # type: ignore[arg-type]
-        "ResNet20 on digits": resnet20(shape, classes),  # type: ignore[arg-type]
-    }
-    return [(name, Client(model=model, layout=data.layout, recipe=easy)) for name, model in made.items()]
+    return medical(size=16)
+
+
+def _perceptron() -> nn.Module:
+    return _seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 32), nn.Sigmoid(), nn.Linear(32, 5)))
+
+
+def _normalized() -> nn.Module:
+    return _seeded(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 32), nn.BatchNorm1d(32), nn.Sigmoid(), nn.Linear(32, 5))
+    )
+
+
+def _convolution() -> nn.Module:
+    return _seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 16, 5, 2, 2), nn.BatchNorm2d(16), nn.Sigmoid(), nn.Flatten(), nn.Linear(16 * 64, 5)
+        )
+    )
+
+
+def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build()
+
+
+VICTIMS: tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ...] = (
+    ("a sigmoid MLP on 16x16 tiles", _perceptron, "eval"),
+    ("an MLP with BatchNorm on 16x16 tiles", _normalized, "eval"),
+    ("a convolution with BatchNorm in train mode on 16x16 tiles", _convolution, "train"),
+)
+"""Smooth and small, and one each for attacks that live on running or on sent normalization statistics."""
 
 
 def _tried(attack: Attack, client: Client, data: Data, threat: Threat, seed: int) -> dict[str, Any]:
     threat = replace(threat, rounds=1)
     gains, overlaps = [], []
     for i in range(ROUNDS):
-        batch = data.private.take([i])
+        batch = data.private.take([i * data.private.size // ROUNDS])
         update = play(client, batch, rng=derive(seed, "control", i), threat=threat, attack=attack, public=data.public)
         guess = attack.run(update, derive(seed, "control attack", i))
         if "x" in guess:
-            gains += [asdict(s)["gain"] for s in score(guess, batch, data, rng=derive(seed, "control score", i))]
-        if "y" in guess:
+            gains += [one.gain for one in score(guess, batch, data, rng=derive(seed, "control score", i))]
+        if "y" in guess or "present" in guess:
             overlaps.append(score_labels(guess, batch, data).overlap)
     if gains:
         figure, threshold, unit = median(gains), GAIN, "dB over the best blind guess"
