@@ -12,7 +12,6 @@ The peer environment: `pip install torch numpy scipy hydra-core scikit-learn pil
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tempfile
 import time
@@ -23,13 +22,13 @@ from safetensors.torch import load_file, save_file
 
 from cifar import LAYOUT, PLAIN, pictures
 from gradiometer.attacks.image import DLG, InvertingGradients
-from gradiometer.core import Attack, Client, Guess, Recipe, Threat, derive, play
+from gradiometer.core import Attack, Batch, Client, Guess, Recipe, Threat, derive, play
 from gradiometer.metrics.image import psnr
 from gradiometer.models import convnet64, lenet
 from gradiometer.numerics.intervals import median_interval
 
 
-def attacked(attack: Attack, client: Client, private: object, index: int, threat: Threat) -> tuple[Guess, float]:
+def attacked(attack: Attack, client: Client, private: Batch, index: int, threat: Threat) -> tuple[Guess, float]:
     """The guess about one picture, and the CPU seconds that it took."""
     update = play(client, private, rng=derive(0, index), threat=threat)
     start = time.process_time()
@@ -65,40 +64,55 @@ def dlg(images: int, sheet: str) -> bool:
     return figure("DLG, sigmoid LeNet", found, 30.0)
 
 
-def inverting(images: int, sheet: str, iterations: int, peer: str | None) -> bool:
+def inverting(images: int, sheet: str, iterations: int, peer: str | None, keep: Path | None, ours_too: bool) -> bool:
     """Both sides get the same pictures, weights and number of iterations; labels are granted."""
     data, ours, theirs = pictures(sheet), [], []
     for i in range(images):
         private = data.take([i])
         truth = LAYOUT["x"].denormalize(private["x"])
         client = Client(model=convnet64((3, 32, 32), 10, seed=i), layout=LAYOUT, recipe=Recipe())
-        guess, seconds = attacked(InvertingGradients(iterations=iterations), client, private, i, Threat(labels=True))
-        ours.append(float(psnr(LAYOUT["x"].denormalize(guess["x"]), truth)))
-        line = f"picture {i}: {ours[-1]:.2f} dB in {seconds:.0f} s"
-        if peer:
-            x, seconds = breaching(peer, client, private, iterations)
+        if peer or keep:
+            x, seconds = breaching(
+                peer, client, private, iterations, keep and keep / f"{sheet}-{i}-{iterations}.safetensors"
+            )
             theirs.append(float(psnr(LAYOUT["x"].denormalize(x), truth)))
-            line += f"; breaching {theirs[-1]:.2f} dB in {seconds:.0f} s"
-        print(line, flush=True)
-    threshold = None
+            print(f"picture {i}: breaching {theirs[-1]:.2f} dB in {seconds:.0f} s", flush=True)
+        if ours_too:
+            guess, seconds = attacked(
+                InvertingGradients(iterations=iterations), client, private, i, Threat(labels=True)
+            )
+            ours.append(float(psnr(LAYOUT["x"].denormalize(guess["x"]), truth)))
+            print(f"picture {i}: InvertingGradients {ours[-1]:.2f} dB in {seconds:.0f} s", flush=True)
     if theirs:
         figure("breaching, invertinggradients", theirs, None)
+    if not ours:
+        return True
+    if theirs:
         figure("paired difference", [a - b for a, b in zip(ours, theirs)], None)
-        threshold = median_interval(theirs).value
+    threshold = median_interval(theirs).value if theirs else None
     return figure(f"InvertingGradients, ConvNet64, {iterations} iterations", ours, threshold)
 
 
-def breaching(python: str, client: Client, private: object, iterations: int) -> tuple[torch.Tensor, float]:
-    """The peer's picture and its CPU seconds."""
+def breaching(
+    python: str | None, client: Client, private: Batch, iterations: int, kept: Path | None
+) -> tuple[torch.Tensor, float]:
+    """The peer's picture and its CPU seconds; one that was kept is not computed again."""
+    if kept is not None and kept.exists():
+        held = load_file(kept)
+        return held["x"], float(held["seconds"])
+    if python is None:
+        raise SystemExit(f"error: {kept} does not exist yet; pass --peer-python to compute it")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.safetensors", Path(folder) / "out.safetensors"
         weights = {f"model.{name}": value for name, value in client.model.state_dict().items()}
         save_file({"x": private["x"].contiguous(), "y": private["y"], **weights}, source)
         script = str(Path(__file__).with_name("peer_breaching.py"))
-        done = subprocess.run(
-            [python, script, str(source), str(target), str(iterations)], check=True, stdout=subprocess.PIPE, text=True
-        )
-        return load_file(target)["x"], json.loads(done.stdout.splitlines()[-1])["cpu_seconds"]
+        subprocess.run([python, script, str(source), str(target), str(iterations)], check=True)
+        held = load_file(target)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_file(held, kept)
+    return held["x"], float(held["seconds"])
 
 
 def main() -> int:
@@ -107,13 +121,17 @@ def main() -> int:
     parser.add_argument("--images", type=int, help="default 20 for dlg, 5 for inverting")
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--peer-python", help="interpreter with `breaching` installed")
+    parser.add_argument("--keep", type=Path, help="folder for the peer's pictures, which are then computed only once")
+    parser.add_argument("--peer-only", action="store_true", help="compute the peer's pictures, and nothing of ours")
     parser.add_argument("--sheet", default="cifar10_test3000", help="cifar10_train8000 to tune")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "dlg":
         reached = dlg(args.images or 20, args.sheet)
     else:
-        reached = inverting(args.images or 5, args.sheet, args.iterations, args.peer_python)
+        reached = inverting(
+            args.images or 5, args.sheet, args.iterations, args.peer_python, args.keep, not args.peer_only
+        )
     return 0 if reached else 1
 
 

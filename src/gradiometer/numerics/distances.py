@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from gradiometer.core import Channel, Values
 Comparison = Callable[[Values], tuple[Tensor, dict[str, Tensor]]]
 
 
+@runtime_checkable
 class Distance(Protocol):
     """How far a simulated update is from the sent one."""
 

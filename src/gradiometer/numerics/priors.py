@@ -7,7 +7,7 @@ A prior is a small value; `prior.term(update)` prepares it for one update. All a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class Prior(Protocol):
     """A penalty on the pictures, as a value."""
 
@@ -75,7 +76,7 @@ def total_variation(
 class TotalVariation:
     """weight * mean((|dx|^inner + |dy|^inner)^outer): neighboring pixels of a photograph are alike."""
 
-    weight: float = 0.2
+    weight: float = 1e-4
     inner: float = 1.0
     outer: float = 1.0
     double_opponents: bool = False

@@ -33,7 +33,7 @@ class FedAvgMatching(Matching):
         arxiv="2206.12395",
         modality="image",
         family="matching",
-        formula="min_x 1 - cos(delta(x), delta) + 0.2 TV(x)",
+        formula="min_x 1 - cos(delta(x), delta) + 1e-4 TV(x)",
         needs=("model", "recipe", "batch_size", "labels"),
         departs="no order-invariant term between epochs: examples keep their place in every epoch",
     )

@@ -9,6 +9,7 @@ from gradiometer.core import Card
 from gradiometer.numerics.priors import BatchStatistics, Prior, TotalVariation
 
 from ..matching import Matching
+from ..matching.starts import Start
 
 _card = Card(
     summary="Matches in train mode, with the batch statistics that the client's own buffers betray.",
@@ -35,6 +36,7 @@ class GIARunning(Matching):
 
     card: ClassVar[Card] = _card
     priors: tuple[Prior, ...] = (TotalVariation(weight=0.05), BatchStatistics(weight=1e-3, source="exact"))
+    start: Start = "randn"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +54,4 @@ class GIAEstimate(Matching):
         needs=("model", "recipe", "batch_size", "labels", "public"),
     )
     priors: tuple[Prior, ...] = (TotalVariation(weight=0.05), BatchStatistics(weight=1e-3, source="proxy"))
+    start: Start = "randn"

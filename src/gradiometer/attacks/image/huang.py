@@ -9,6 +9,7 @@ from gradiometer.core import Card
 from gradiometer.numerics.priors import BatchStatistics, Prior, TotalVariation
 
 from ..matching import Matching
+from ..matching.starts import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +34,4 @@ class Huang(Matching):
         departs="1,000 iterations, to suit a CPU (paper: 10,000)",
     )
     priors: tuple[Prior, ...] = (TotalVariation(weight=0.05), BatchStatistics(weight=1e-3, source="running"))
+    start: Start = "randn"

@@ -10,6 +10,7 @@ from gradiometer.numerics.distances import Distance, SquaredL2
 from gradiometer.numerics.priors import BatchStatistics, GroupConsistency, Norm, Prior, TotalVariation
 
 from ..matching import Adam, Descent, Matching
+from ..matching.starts import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,4 +47,5 @@ class SeeThrough(Matching):
         GroupConsistency(weight=0.01),
     )
     optimizer: Descent = Adam(sign="none", schedule="cosine", warmup=50, langevin=0.01)
+    start: Start = "randn"
     restarts: int = 4

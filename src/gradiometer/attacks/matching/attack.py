@@ -53,7 +53,7 @@ class Matching(Attack):
     distance: Distance = Cosine()
     priors: tuple[Prior, ...] = (TotalVariation(),)
     optimizer: Descent = Adam()
-    start: Start = "randn"
+    start: Start = "gray"
     boxed: bool = True
     median_every: int | None = None
     restarts: int = 1
@@ -82,7 +82,7 @@ class Matching(Attack):
         budget = Budget(evaluations=self.iterations, seconds=self.seconds, patience=self.patience)
         problem, source = self._problem(update, spawn(rng))
         trials = [self._trial(problem, budget, spawn(rng), again=i > 0) for i in range(self.restarts)]
-        self._descend(trials, problem)
+        self._descend(trials)
         best = min(trials, key=lambda trial: trial.value)
         if not best.best:
             raise NotApplicable(
@@ -152,7 +152,7 @@ class Matching(Attack):
             rng=rng,
         )
 
-    def _descend(self, trials: list[Trial], problem: Problem) -> None:
+    def _descend(self, trials: list[Trial]) -> None:
         """All starts side by side, because some priors compare them."""
         running: list[Any] = [(trial, self.optimizer.descend(trial)) for trial in trials]
         while running:

@@ -53,7 +53,7 @@ class Adam:
 
     lr: float = 0.1
     sign: Literal["none", "soft", "hard"] = "hard"
-    schedule: Schedule = "step"
+    schedule: Schedule = "cosine"
     warmup: int = 0
     langevin: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
