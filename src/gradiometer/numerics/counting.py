@@ -53,13 +53,13 @@ def count_labels(signal: Tensor, reference: Reference, size: int, noise: Tensor 
     extra = torch.eye(classes * directions, dtype=signal.dtype) * ridge
     if noise is not None:
         extra = extra + torch.block_diag(*noise)
-    total = torch.full((1, classes), 1e4, dtype=signal.dtype)
     counts = torch.full((classes,), size / classes, dtype=signal.dtype)
     for _ in range(4):
         weights = (counts.clamp_min(0.05) / share)[labels]
         root = torch.linalg.cholesky((residuals * weights[:, None]).T @ residuals + extra)
         white = torch.linalg.solve_triangular(root, torch.cat([means, signal.reshape(-1, 1)], 1), upper=False)
         system, target = white[:, :-1], white[:, -1]
+        total = 1e3 * system.abs().max().expand(1, classes)  # the known sum, as one more equation of great weight
         full = torch.cat([system, total]).numpy(), torch.cat([target, total[0, :1] * size]).numpy()
         counts = torch.from_numpy(nnls(*full, maxiter=100 * classes)[0])
     return _nearest_integers(system.T @ system, system.T @ target, counts, size)

@@ -76,7 +76,7 @@ def ilrg(
     def solve(chances: Tensor) -> Tensor:
         system = torch.cat([torch.full((1, classes), float(size), dtype=bias.dtype), chances.T - unit])
         target = torch.cat([torch.full((1,), float(size) ** 2, dtype=bias.dtype), size * bias_gradient])
-        return torch.linalg.pinv(system) @ target
+        return torch.linalg.lstsq(system, target[:, None]).solution[:, 0]
 
     counts = solve((weight_gradient / safe[:, None] @ weight.T + bias).softmax(1))
     for _ in range(refinements):

@@ -80,8 +80,8 @@ def best_reading(inputs: Tensor, answers: Tensor, size: int, noise: Tensor) -> R
         size: B; noise: covariance N of the noise on the row read along the directions [directions, directions].
     """
     mean = inputs.mean(0)
-    spread = torch.cov(inputs.T).reshape(noise.shape) + size**2 * noise
-    spread = spread + (size + size**2 / len(inputs)) * torch.cov(answers.T).reshape(noise.shape)
+    spread = torch.cov(inputs.T, correction=0).reshape(noise.shape) + size**2 * noise
+    spread = spread + (size + size**2 / len(inputs)) * torch.cov(answers.T, correction=0).reshape(noise.shape)
     ridge = 1e-12 * float(mean @ mean) * torch.eye(len(mean), dtype=mean.dtype)
     weights = torch.linalg.solve(spread + ridge, mean)
     weights = weights / (weights @ mean)

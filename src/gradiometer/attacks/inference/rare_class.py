@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update
+from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, MissingKnowledge, NotApplicable, Update
 from gradiometer.numerics.presence import best_reading, presence_error, presence_posterior, presence_threshold
 
 from .reference import directions, other_examples, passages, reference
@@ -32,7 +32,7 @@ class RareClass(Attack):
         channel: what an informed attacker knows of a defense.
 
     Returns (in `Guess.tensors`):
-        present: [1], bool; count: [1], the real-valued estimate; confidence: posterior of the answer given.
+        class: [1]; present: [1], bool; count: [1], the real-valued estimate; confidence: posterior of the answer given.
     """
 
     card: ClassVar[Card] = Card(
@@ -65,6 +65,11 @@ class RareClass(Attack):
         if self.evidence == "bias" and seen.bias is None:
             raise NotApplicable("the head has no bias to read", fix='set evidence = "row"')
         others = other_examples(update, self.source, self.examples, rng)
+        if others.examples.size < 2:
+            raise MissingKnowledge(
+                "one public example does not show how much probabilities vary",
+                fix='grant more public data, or set source = "dummy"',
+            )
         shown = passages(update, seen, others, rng)
         along = directions(shown[0], seen.bias is not None)
         matrix = along.matrix[:, :1] if self.evidence == "bias" else along.with_mean(shown[0].inputs)
@@ -76,7 +81,11 @@ class RareClass(Attack):
         present = count > presence_threshold(reading.deviation, self.prior)
         chance = presence_posterior(count, reading.deviation, self.prior)
         return Guess(
-            tensors={"present": torch.tensor([present]), "count": torch.tensor([count])},
+            tensors={
+                "class": torch.tensor([self.label]),
+                "present": torch.tensor([present]),
+                "count": torch.tensor([count]),
+            },
             confidence=torch.tensor([chance if present else 1 - chance]),
             notes={
                 "source": others.source,

@@ -1,0 +1,157 @@
+"""Labels on CIFAR-10 from untrained LeNet and ResNet20, and the error rate of "is a rare class present?" under noise.
+
+    GRADIOMETER_DATA=... python benchmarks/labels.py recovery [--repeats 20] [--sizes 1,8,32,64,128]
+    GRADIOMETER_DATA=... python benchmarks/labels.py presence [--draws 2000]
+
+Private pictures are those of `cifar10_test3000`, public ones 800 of `cifar10_train8000`. Every other batch repeats a few
+classes only. Each takes about ten minutes on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+
+import torch
+from torch import Tensor, nn
+
+from cifar import LAYOUT, pictures
+from gradiometer.attacks.inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
+from gradiometer.core import Attack, Batch, Client, NotApplicable, Recipe, Update, derive, play
+from gradiometer.models import lenet, resnet20
+from gradiometer.numerics.heads import find_head
+from gradiometer.numerics.intervals import cluster_bootstrap, wilson
+from gradiometer.numerics.presence import count_deviation, presence_error
+
+SHAPE = (3, 32, 32)
+VICTIMS = {
+    "LeNet, sigmoid": (lenet, Recipe()),
+    "ResNet20, eval": (resnet20, Recipe()),
+    "ResNet20, train": (resnet20, Recipe(mode="train")),
+}
+METHODS: dict[str, Attack] = {
+    "RowSum": RowSum(),
+    "RowSum, no data": RowSum(source="dummy"),
+    "ILRG": ILRG(),
+    "ILRG, as published": ILRG(refinements=0),
+    "LLG+": LLGPlus(),
+    "LLG*": LLGPlus(source="dummy"),
+    "LLG": LLG(),
+    "RLG": RLG(),
+    "iDLG": IDLGLabels(),
+}
+LEAST, UP_TO = 0.99, 64
+
+
+def draw(data: Batch, size: int, turn: int) -> Batch:
+    """Pictures drawn with replacement: of all classes, or in every other batch of two to five classes."""
+    rng = derive(3, size, turn)
+    rows = torch.arange(data.size)
+    if turn % 2:
+        some = torch.randperm(10, generator=rng)[: int(torch.randint(2, 6, (), generator=rng))]
+        rows = rows[torch.isin(data["y"], some)]
+    return data.take(rows[torch.randint(len(rows), (size,), generator=rng)])
+
+
+def overlap(found: Tensor, truth: Tensor) -> float:
+    """The share of the labels found, as a multiset."""
+    counts = [torch.bincount(y, minlength=10) for y in (found, truth)]
+    return float(torch.minimum(*counts).sum()) / len(truth)
+
+
+def recovery(sizes: list[int], repeats: int) -> bool:
+    data, public, reached = pictures(), pictures("cifar10_train8000").take(slice(0, None, 10)), True
+    for victim, (make, recipe) in VICTIMS.items():
+        for size in sizes:
+            found = defaultdict(list)
+            for turn in range(repeats):
+                private = draw(data, size, turn)
+                client = Client(model=make(SHAPE, 10, seed=turn % 5), layout=LAYOUT, recipe=recipe)
+                update = play(client, private, rng=derive(4, turn), public=public)
+                for name, attack in METHODS.items():
+                    try:
+                        found[name].append(overlap(attack.run(update, derive(5, turn))["y"], private["y"]))
+                    except NotApplicable:
+                        found[name].append(None)
+            print(f"{victim}, batch {size}, n = {repeats} batches, 95 % cluster bootstrap")
+            for name, values in found.items():
+                told = [value for value in values if value is not None]
+                if len(told) < repeats:
+                    print(f"  {name:20} refuses {repeats - len(told)} of {repeats}")
+                    continue
+                at = cluster_bootstrap(told, range(repeats), derive(6))
+                line = f"  {name:20} {at.value:7.2%} [{at.lower:.2%}, {at.upper:.2%}]"
+                if name == "RowSum" and size <= UP_TO:
+                    reached &= at.value >= LEAST
+                    line += f"  threshold {LEAST:.0%}: {'PASS' if at.value >= LEAST else 'MISS'}"
+                print(line, flush=True)
+    return reached
+
+
+def presence(draws: int) -> bool:
+    """Measured error rates against `Phi(-1 / (2 B s))` (bias alone) and the attack's own figure (whole row)."""
+    size, label, batches, reached = 32, 9, 40, True
+    data, public = pictures(), pictures("cifar10_train8000").take(slice(0, None, 40))
+    with_it, without = ((data["y"] == label).nonzero()[:, 0], (data["y"] != label).nonzero()[:, 0])
+    for victim, (make, recipe) in VICTIMS.items():
+        model = make(SHAPE, 10, seed=0)
+        client = Client(model=model, layout=LAYOUT, recipe=recipe)
+        seen = []
+        for turn in range(batches):
+            others = without[torch.randint(len(without), (size,), generator=derive(7, turn))]
+            if turn % 2:
+                others[0] = with_it[turn]
+            seen.append(play(client, data.take(others), rng=derive(8, turn), public=public))
+        for evidence, times, prior in [
+            *(("bias", times, 0.5) for times in (0.25, 0.5, 1.0, 2.0)),
+            *(("bias", 0.5, prior) for prior in (0.1, 0.8)),
+            *(("row", times, 0.5) for times in (1.0, 4.0)),
+        ]:
+            attack = RareClass(label=label, noise=times / size, evidence=evidence, prior=prior)
+            rates, stated = errors(attack, model, seen, draws)
+            # The prior weighs the two kinds of error, which are measured in equal numbers.
+            measured = (1 - prior) * rates[0] + prior * rates[1]
+            formula = presence_error(count_deviation(size, times / size), prior) if evidence == "bias" else stated
+            near = abs(measured - formula) <= 0.03
+            reached &= near
+            interval = wilson(round(measured * draws), draws)
+            print(
+                f"{victim}, B = {size}, s = {times}/B, prior {prior}, {evidence}: measured {measured:.1%} "
+                f"[{interval.lower:.1%}, {interval.upper:.1%}], closed form {formula:.1%}, n = {draws} "
+                f"(false alarms {rates[0]:.1%}, misses {rates[1]:.1%})  within 3 points: {'PASS' if near else 'MISS'}",
+                flush=True,
+            )
+    return reached
+
+
+def errors(attack: RareClass, model: nn.Module, seen: list[Update], draws: int) -> tuple[tuple[float, float], float]:
+    """False alarms and misses over noisy draws of the given updates (odd ones hold one case), and the stated rate."""
+    head = find_head(model, seen[0].values, 10)
+    wrong = [0, 0]
+    for turn in range(draws):
+        update, rng = seen[turn % len(seen)], derive(9, turn)
+        noisy = {
+            name: update.values[name] + attack.noise * torch.randn(update.values[name].shape, generator=rng)
+            for name in (head.weight, head.bias)
+        }
+        guess = attack.run(update.replace(values={**update.values, **noisy}), derive(10))
+        case = turn % 2
+        wrong[case] += bool(guess["present"][0]) != bool(case)
+    return (wrong[0] / (draws / 2), wrong[1] / (draws / 2)), guess.notes["error"]
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["recovery", "presence"])
+    parser.add_argument("--sizes", default="1,8,32,64,128")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=2000)
+    settings = parser.parse_args()
+    if settings.what == "recovery":
+        return 0 if recovery([int(size) for size in settings.sizes.split(",")], settings.repeats) else 1
+    return 0 if presence(settings.draws) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
