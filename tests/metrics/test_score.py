@@ -206,3 +206,15 @@ def test_baselines_are_the_same_pictures_in_any_normalization():
         got.append(blind_pictures(data.private, data, rng=derive(7)))
     for name, pictures in got[0].items():
         assert torch.allclose(pictures, got[1][name], atol=1e-5), name
+
+
+def test_a_guess_about_one_class_is_right_or_wrong(digits_data: Data) -> None:
+    def verdict(present: bool, *true: int) -> tuple[float, float]:
+        guess = Guess(tensors={"class": torch.tensor([3]), "present": torch.tensor([present])})
+        found = score_labels(guess, labels(*true), digits_data)
+        return found.overlap, found.blind
+
+    assert verdict(True, 1, 3) == (1.0, 0.0)  # one in ten is too rare to be expected among two
+    assert verdict(True, 1, 2) == (0.0, 1.0)
+    assert verdict(False, 1, 2) == (1.0, 1.0)
+    assert verdict(False, *[3] * 20) == (0.0, 1.0)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gradiometer.core import Threat
-from gradiometer.numerics.intervals import clustered_rate, wilson
+from gradiometer.numerics.intervals import clopper_pearson, clustered_rate
 
 from .criteria import learns, picture_level
 from .evidence import Case, Evidence, Record
@@ -101,7 +101,7 @@ def _blind(evidence: Evidence, case: Case, records: list[Record]) -> Iterator[st
     if labels:
         exact = [record["noise_labels"]["exact"] for record in labels]
         blind = sum(record["noise_labels"]["blind"] for record in labels) / len(labels)
-        if wilson(sum(exact), len(exact), confidence=0.99).lower > blind:
+        if clopper_pearson(sum(exact), len(exact), "lower", confidence=0.999).lower > blind:
             yield "it reads the labels off pure noise: it knows them from elsewhere"
 
 

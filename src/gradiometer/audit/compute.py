@@ -154,7 +154,7 @@ def judged(setup: Setup, victim: Victim, truth: Batch, guess: Guess, noise: Gues
         if noise is not None:
             blind = score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
             body["noise"] = [asdict(one) for one in blind]
-    if "y" in truth and not setup.threat.labels and "y" in guess:
+    if "y" in truth and not setup.threat.labels and ("y" in guess or "present" in guess):
         body["labels"] = asdict(score_labels(guess, truth, victim.data))
         if noise is not None:
             body["noise_labels"] = asdict(score_labels(noise, truth, victim.data))

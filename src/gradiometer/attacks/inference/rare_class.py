@@ -6,12 +6,23 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, MissingKnowledge, NotApplicable, Update
 from gradiometer.numerics.presence import best_reading, presence_error, presence_posterior, presence_threshold
 
 from .reference import directions, other_examples, passages, reference
 from .view import HeadView, mean_gradient, view_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The count is `B (level - row . direction)`, off by `deviation` examples; learned from `source` examples."""
+
+    direction: Tensor
+    level: float
+    deviation: float
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +69,10 @@ class RareClass(Attack):
             raise BadConfig("RareClass cannot be set up", problems=problems)
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
+        return self.read(update, self.calibrate(update, rng))
+
+    def calibrate(self, update: Update, rng: torch.Generator) -> Calibration:
+        """How to read the class's row: the same for all clients of a round, and for any values that they send."""
         mean_gradient(update)  # refuses what has no scale, even for one example
         seen = view_head(update, self.channel)
         if self.label >= seen.classes:
@@ -76,28 +91,27 @@ class RareClass(Attack):
         like = reference(shown, replace(along, matrix=matrix), None)
         noise = torch.einsum("fk,f,fl->kl", matrix, self._variance(update, seen), matrix)
         reading = best_reading(like.inputs, like.answers[:, self.label], seen.size, noise)
-        row = seen.joint[self.label] @ matrix
-        count = seen.size * (reading.level - float(row @ reading.weights))
-        present = count > presence_threshold(reading.deviation, self.prior)
-        chance = presence_posterior(count, reading.deviation, self.prior)
+        return Calibration(
+            direction=matrix @ reading.weights, level=reading.level, deviation=reading.deviation, source=others.source
+        )
+
+    def read(self, update: Update, known: Calibration) -> Guess:
+        """The answer for one update."""
+        seen = view_head(update, self.channel)
+        count = seen.size * (known.level - float(seen.joint[self.label] @ known.direction))
+        present = count > presence_threshold(known.deviation, self.prior)
+        chance = presence_posterior(count, known.deviation, self.prior)
+        error = presence_error(known.deviation, self.prior)
         return Guess(
-            tensors={
-                "class": torch.tensor([self.label]),
-                "present": torch.tensor([present]),
-                "count": torch.tensor([count]),
-            },
+            tensors={"present": torch.tensor([present]), "count": torch.tensor([count])},
             confidence=torch.tensor([chance if present else 1 - chance]),
-            notes={
-                "source": others.source,
-                "deviation": reading.deviation,
-                "error": presence_error(reading.deviation, self.prior),
-            },
+            notes={"source": known.source, "deviation": known.deviation, "error": error},
         )
 
     def observing(self, channel: Channel) -> Attack:
         return replace(self, channel=channel)
 
-    def _variance(self, update: Update, seen: HeadView) -> torch.Tensor:
+    def _variance(self, update: Update, seen: HeadView) -> Tensor:
         """Variance of the noise on the class's row, in units of the mean gradient."""
         row = seen.variance(update.values if self.channel is None else self.channel.variance(update.values))[self.label]
         if self.noise is not None:
