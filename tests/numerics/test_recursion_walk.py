@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from gradiometer.core import NotApplicable
 from gradiometer.models.lenet import lenet
+from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.tracing import trace
-from gradiometer.numerics.recursion.walk import Walk, walk
+from gradiometer.numerics.recursion.walk import walk
 
 
 def gradient(model: nn.Module, x: Tensor, y: Tensor, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -20,23 +20,51 @@ SPREAD = 16.0
 """A sum disagrees if its error exceeds the median channel's by this factor."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Repair:
-    """The activation's derivative by its input after the check.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Units:
+    """An activation's units as a matrix [channels, examples * positions], with what decides their slopes.
 
     Args:
-        delta: derivatives by the activation's input.
-        flips: units whose slope was changed.
-        unresolved: channels whose sum still disagrees.
-        checked: channels that had a checksum.
+        price: what it costs, in log-likelihood, to take the other slope.
+        delta: derivatives by the output; slope: as assumed; other: the slope not taken.
+    """
+
+    price: Tensor
+    delta: Tensor
+    slope: Tensor
+    other: Tensor
+
+    def flipped(self, flips: Tensor) -> Units:
+        """The same units, some with the other slope."""
+        return Units(
+            price=torch.where(flips, -self.price, self.price),
+            delta=self.delta,
+            slope=torch.where(flips, self.other, self.slope),
+            other=torch.where(flips, self.slope, self.other),
+        )
+
+    def near(self, channel: int, count: int) -> Tensor:
+        """The units of a channel that may most likely have the other slope."""
+        return torch.argsort(self.price[channel])[:count]
+
+    def change(self, channel: int, units: Tensor) -> Tensor:
+        """What flipping each of these units adds to its derivative by the input."""
+        return self.delta[channel, units] * (self.other - self.slope)[channel, units]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Result of comparing sums.
+
+    Args:
+        flips: units that mend them [channels, examples * positions].
+        doubtful: channels whose sum still disagrees, or was mended by more than one flip.
         residual: largest disagreement left, relative to a channel's mean sum of absolute terms.
     """
 
-    delta: Tensor
-    flips: int = 0
-    unresolved: int = 0
-    checked: int = 0
-    residual: float = 0.0
+    flips: Tensor
+    doubtful: tuple[int, ...]
+    residual: float
 
 
 def sums(graph: Graph, gradient: Mapping[str, Tensor], name: str) -> Tensor | None:
@@ -53,60 +81,75 @@ def sums(graph: Graph, gradient: Mapping[str, Tensor], name: str) -> Tensor | No
     return None
 
 
-def checked(
-    activation: Activation, value: Tensor, deviation: Tensor, delta: Tensor, sums: Tensor | None, *, dense: bool
-) -> Repair:
-    """Multiplies delta by the slope and mends units at the kink until the sums agree.
+def by_channel(value: Tensor) -> Tensor:
+    """[channels, examples * positions] of maps [n, channels, ...] or of rows [n, channels] and [n, tokens, channels]."""
+    return (value.movedim(1, 0) if value.ndim == 4 else value.movedim(-1, 0)).flatten(1)
+
+
+def from_channel(matrix: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `by_channel`, in the shape of `like`."""
+    if like.ndim == 4:
+        return matrix.reshape(like.movedim(1, 0).shape).movedim(0, 1)
+    return matrix.reshape(like.movedim(-1, 0).shape).movedim(0, -1)
+
+
+def units(activation: Activation, value: Tensor, deviation: Tensor, delta: Tensor) -> Units:
+    """Slopes that the values suggest. An inactive unit's value is 0 (ReLU) with a normal error.
 
     Args:
-        value: the activation's output [n, ...]; deviation: its expected error, same shape.
-        delta: derivatives by the activation's output.
-        sums: a channel's sum of derivatives by the input, or None where no bias gradient tells it.
-        dense: channels come last instead of second.
+        value: the activation's output [n, ...]; deviation: its expected error; delta: derivatives by it.
     """
-    sharp = torch.where(value.abs() <= BORDER * deviation, 0.0, value) if activation.kinked else value
-    slope = activation.slope(sharp)
-    if sums is None:
-        return Repair(delta=delta * slope)
-    back = (lambda t: t.movedim(0, -1)) if dense else (lambda t: t.movedim(0, 1))
-    flat = [(t.movedim(-1, 0) if dense else t.movedim(1, 0)).flatten(1) for t in (value, deviation, delta, slope)]
-    u, error, d, s = (t.clone() for t in flat)
-    size = (d * s).abs().sum(1)
-    rest = ((d * s).sum(1) - sums).abs()
-    limit = float(SPREAD * rest[size > 0].median()) if bool((size > 0).any()) else 0.0
-    limit = min(max(limit, 1e-7 * float(size.mean())), 1e-4 * float(size.mean()))
-    flips = 0
-    if activation.kinked:
-        low, high = (float(activation.slope(torch.tensor([v], dtype=u.dtype))) for v in (-1.0, 1.0))
-        for c in (rest > limit).nonzero()[:, 0].tolist():
-            flips += _mend(u[c], error[c], d[c], s[c], float(sums[c]), limit, low + high)
-    shape = (value.movedim(-1, 0) if dense else value.movedim(1, 0)).shape
-    rest = ((d * s).sum(1) - sums).abs()
-    return Repair(
-        delta=back((d * s).reshape(shape)),
-        flips=flips,
-        unresolved=int((rest > limit).sum()),
-        checked=len(sums),
-        residual=float(rest.max() / size.mean().clamp_min(1e-300)),
+    u, error, d = by_channel(value), by_channel(deviation), by_channel(delta)
+    if not activation.kinked:
+        slope = activation.slope(u)
+        return Units(price=torch.full_like(u, torch.inf), delta=d, slope=slope, other=slope)
+    low, high = (float(activation.slope(u.new_tensor([v]))) for v in (-1.0, 1.0))
+    score = (u / error.clamp_min(1e-300)).clamp(-1e6, 1e6)
+    if low:
+        return Units(
+            price=score.square() / 2,
+            delta=d,
+            slope=torch.where(u > 0, high, low),
+            other=torch.where(u > 0, low, high),
+        )
+    active = score > BORDER
+    price = (BORDER**2 - score.clamp_min(0).square() + score.clamp_max(0).square()) / 2
+    return Units(
+        price=torch.where(active, -price, price),
+        delta=d,
+        slope=torch.where(active, high, low),
+        other=torch.where(active, low, high),
     )
 
 
-def _mend(u: Tensor, error: Tensor, d: Tensor, s: Tensor, target: float, limit: float, total: float) -> int:
-    """Flips the likeliest one, two or three units that mend the sum, writing to the slopes `s`. Returns how many.
+def check(found: Units, sums: Tensor) -> Check:
+    """Compares every channel's sum of derivatives by the input, and mends those that disagree."""
+    terms = found.delta * found.slope
+    size = terms.abs().sum(1)
+    rest = terms.sum(1) - sums
+    scale = float(size.mean())
+    typical = float(rest[size > 0].abs().median()) if bool((size > 0).any()) else 0.0
+    limit = min(max(SPREAD * typical, 1e-7 * scale), 1e-4 * scale)
+    flips = torch.zeros_like(terms, dtype=torch.bool)
+    doubtful: list[int] = []
+    for c in (rest.abs() > limit).nonzero()[:, 0].tolist():
+        mended = _mend(found, c, float(rest[c]), limit)
+        if len(mended):
+            flips[c, mended] = True
+            rest[c] += found.change(c, mended).sum()
+        if len(mended) != 1:
+            doubtful.append(c)
+    return Check(flips=flips, doubtful=tuple(doubtful), residual=float(rest.abs().max()) / max(scale, 1e-300))
 
-    An inactive unit's value is 0 with a normal error; a flip costs what it takes from the log-likelihood.
-    """
-    rest = float((d * s).sum()) - target
-    score = (u / error.clamp_min(1e-300)).clamp(-1e3, 1e3)
-    price = BORDER**2 / 2 - score.clamp_min(0).square() / 2
-    price = torch.where(score > BORDER, -price, price + score.clamp_max(0).square() / 2)
-    near = torch.argsort(price)[:40]
-    price, change = price[near], d[near] * (total - 2 * s[near])
-    for count in (1, 2, 3):
+
+def _mend(found: Units, channel: int, rest: float, limit: float) -> Tensor:
+    """The likeliest one, two or three units whose flips mend the sum; empty if none do."""
+    near = found.near(channel, 40)
+    near = near[found.price[channel, near].isfinite()]
+    price, change = found.price[channel, near], found.change(channel, near)
+    for count in range(1, min(3, len(near)) + 1):
         sets = torch.combinations(torch.arange(len(near)), count)
         fits = ((rest + change[sets].sum(1)).abs() <= limit).nonzero()[:, 0]
         if len(fits):
-            best = near[sets[fits[price[sets[fits]].sum(1).argmin()]]]
-            s[best] = total - s[best]
-            return count
-    return 0
+            return near[sets[fits[price[sets[fits]].sum(1).argmin()]]]
+    return near[:0]

@@ -19,7 +19,7 @@ from .cgls import cgls
 from .equations import from_channels, to_channels
 from .forward_known import Estimate
 from .graph import Layer
-from .least_squares import Solution
+from .least_squares import Directions
 
 
 class Reading(NamedTuple):
@@ -46,7 +46,7 @@ class Closed:
 def close(
     layer: Layer,
     shape: tuple[int, ...],
-    solutions: Sequence[Solution],
+    parts: Sequence[Directions],
     readings: Sequence[Reading],
     *,
     generator: torch.Generator | None,
@@ -57,10 +57,10 @@ def close(
     Args:
         layer: one reader, for the layout of unknowns.
         shape: of the tensor, one example.
-        solutions: of the weight-gradient equations, one a group.
+        parts: what the weight-gradient equations determine, one a group.
         generator: of the noise with which the solve is repeated, to see how far it moves the answer; None to save that.
     """
-    basis, scale, strength, known = _stacked(solutions)
+    basis, scale, strength, known = _stacked(parts)
     weights = [1 / r.output.deviation for r in readings]
     rho = float((_diagonal(layer, shape, readings, weights) / scale.square()).mean())
     free, bound = rho**-0.5, (strength + rho).rsqrt()
@@ -88,7 +88,7 @@ def close(
         return spread(t, (bound - free) * _along(basis, t) + rows_scale * rows[0])
 
     right = [strength.sqrt() * known, *(torch.where(w > 0, w * r.output.value, 0.0) for r, w in zip(readings, weights))]
-    zero = torch.zeros(len(solutions), *solutions[0].x.shape, dtype=known.dtype)
+    zero = torch.zeros(len(parts), len(scale[0]), known.shape[2], dtype=known.dtype)
     z, rest, used = cgls(forward, adjoint, right, zero, iterations=iterations, accuracy=1e-2 * zero.numel() ** 0.5)
     size = sum(float(r.square().sum()) for r in rest)
     count = sum(int((w > 0).sum()) for w in weights) + known.numel()
@@ -108,14 +108,14 @@ def close(
     )
 
 
-def _stacked(solutions: Sequence[Solution]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _stacked(parts: Sequence[Directions]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Basis, scale, strength and known coordinates of all groups, groups of lower rank being padded with zeros."""
-    rank = max(s.basis.shape[1] for s in solutions)
-    pads = [rank - s.basis.shape[1] for s in solutions]
-    basis = torch.stack([F.pad(s.basis, (0, more)) for s, more in zip(solutions, pads)])
-    scale = torch.stack([s.scale for s in solutions])[..., None]
-    strength = torch.stack([F.pad(s.eigenvalues / s.level**2, (0, more)) for s, more in zip(solutions, pads)])
-    known = torch.stack([F.pad(s.coordinates, (0, 0, 0, more)) for s, more in zip(solutions, pads)])
+    rank = max(s.basis.shape[1] for s in parts)
+    pads = [rank - s.basis.shape[1] for s in parts]
+    basis = torch.stack([F.pad(s.basis, (0, more)) for s, more in zip(parts, pads)])
+    scale = torch.stack([s.scale for s in parts])[..., None]
+    strength = torch.stack([F.pad(s.eigenvalues / s.level**2, (0, more)) for s, more in zip(parts, pads)])
+    known = torch.stack([F.pad(s.coordinates, (0, 0, 0, more)) for s, more in zip(parts, pads)])
     return basis, scale, strength[..., None], known
 
 

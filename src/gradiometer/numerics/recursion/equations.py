@@ -76,6 +76,18 @@ def from_channels(layer: Layer, solution: Tensor, shape: tuple[int, ...]) -> Ten
     return value.transpose(1, 2).reshape(-1, *shape) if layer.dense else value.reshape(-1, *shape)
 
 
+def input_matrix(layer: Layer, value: Tensor) -> Tensor:
+    """The same equations read the other way: their matrix in delta, given the layer's input.
+
+    Returns:
+        [groups, in / groups * kernel, examples * output positions]; right sides are the gradient's rows, flattened.
+    """
+    where = taps(layer, tuple(value.shape[1:]))
+    rows = _rows(layer, value)
+    picked = torch.cat([rows, rows.new_zeros(*rows.shape[:2], 1)], 2)[:, :, where]
+    return picked.permute(1, 2, 0, 3).reshape(layer.groups, -1, len(rows) * where.shape[1])
+
+
 def _rows(layer: Layer, value: Tensor) -> Tensor:
     """[n, channels, positions] of an input or an output."""
     if layer.dense:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .closing import Reading, close
-from .equations import from_channels, matrix, right_side
+from .equations import from_channels, matrix, positions, right_side, to_channels
 from .forward_known import Known, outputs
 from .graph import Graph, Layer, Node
 from .least_squares import solve
@@ -17,7 +17,11 @@ from .least_squares import solve
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A tensor with its expected error and the state of its equations."""
+    """A tensor with its expected error and the state of its equations.
+
+    Args:
+        channels: weighted residuals of every reader's output channels; weights: what they were multiplied by.
+    """
 
     value: Tensor
     deviation: Tensor
@@ -27,6 +31,8 @@ class Answer:
     residual: float
     iterations: int
     excess: float
+    channels: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
 
 
 def solve_tensor(
@@ -35,19 +41,22 @@ def solve_tensor(
     readers: Sequence[Node],
     deltas: Mapping[str, Tensor],
     gradient: Mapping[str, Tensor],
-    known: Known,
+    known: Known | None,
+    ignored: Mapping[str, Sequence[int]],
 ) -> Answer:
-    """Weight-gradient equations first; where they leave directions open, known outputs of the readers close them."""
+    """Weight-gradient equations first; where they leave directions open, known outputs of the readers close them.
+
+    Args:
+        known: what is known above the tensor; None to leave open what the weight gradients leave open.
+        ignored: output channels of a reader whose equations are left out, by reader.
+    """
     layers = [_layer(reader) for reader in readers]
     groups = {layer.groups for layer in layers}
     if len(groups) > 1:
         layers, readers = layers[:1], readers[:1]
-    blocks = [
-        _weighted(matrix(layer, deltas[reader.name], node.shape), right_side(layer, gradient[layer.weight_name]), layer)
-        for layer, reader in zip(layers, readers)
-    ]
+    blocks = [_Block.of(_layer(r), deltas[r.name], node.shape, gradient, ignored.get(r.name, ())) for r in readers]
     solutions = [
-        solve(torch.cat([m[g] for m, _ in blocks]), torch.cat([r[g] for _, r in blocks]))
+        solve(torch.cat([b.design[g][b.kept[g]] for b in blocks]), torch.cat([b.right[g][b.kept[g]] for b in blocks]))
         for g in range(layers[0].groups)
     ]
     value = from_channels(layers[0], torch.stack([s.x for s in solutions]), node.shape)
@@ -55,13 +64,18 @@ def solve_tensor(
         layers[0], torch.stack([s.deviation[:, None].expand_as(s.x) for s in solutions]), node.shape
     )
     null, iterations, excess = max(s.null for s in solutions), 0, 1.0
-    readings = _readings(node, readers, known) if null else []
-    if readings:
+    readings = _readings(node, readers, known) if null and known is not None else []
+    parts = [s.directions for s in solutions if s.directions is not None]
+    told = sum(int(r.output.deviation.isfinite().sum()) for r in readings)
+    wanted = sum(s.null * s.x.shape[1] for s in solutions)
+    if readings and len(parts) == len(solutions) and told >= wanted:
         generator = None if node.name == graph.input else torch.Generator().manual_seed(0)
-        closed = close(layers[0], node.shape, solutions, readings, generator=generator)
+        closed = close(layers[0], node.shape, parts, readings, generator=generator)
         value, deviation, iterations, excess = closed.value, closed.deviation, closed.iterations, closed.excess
         null = closed.null
     return Answer(
+        channels={r.name: b.residuals(to_channels(_layer(r), value)) for r, b in zip(readers, blocks)},
+        weights={r.name: b.weight for r, b in zip(readers, blocks)},
         value=value,
         deviation=deviation,
         unknowns=len(solutions[0].deviation),
@@ -71,6 +85,13 @@ def solve_tensor(
         iterations=iterations,
         excess=excess,
     )
+
+
+def lacking(readers: Sequence[Node], shape: tuple[int, ...], examples: int) -> int:
+    """How many weight-gradient equations a channel are missing, at least, to determine the tensor that they read."""
+    layers = [_layer(reader) for reader in readers]
+    rows = sum(layer.weight.shape[0] // layer.groups * layer.weight[0, 0].numel() for layer in layers)
+    return examples * positions(layers[0], shape) - rows
 
 
 def _readings(node: Node, readers: Sequence[Node], known: Known) -> list[Reading]:
@@ -85,11 +106,43 @@ def _layer(node: Node) -> Layer:
     return node.operation
 
 
-def _weighted(design: Tensor, right: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
-    """Rows divided by the size of their output channel's delta, so that a float32 client's errors are alike in all."""
-    groups, rows, _ = design.shape
-    kernel = layer.weight[0, 0].numel()
-    size = design.reshape(groups, rows // kernel, -1).norm(dim=2)
-    weight = 1 / torch.sqrt(size.square() + 0.01 * size.square().mean()).clamp_min(1e-300)
-    weight = weight.repeat_interleave(kernel, dim=1)[..., None]
-    return design * weight, right * weight
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Block:
+    """A reader's equations, rows divided by the size of their output channel's delta.
+
+    A float32 client's errors are then alike in all rows. `weight` [out] undoes it; `kept` marks the rows to be used.
+    """
+
+    design: Tensor
+    right: Tensor
+    weight: Tensor
+    kept: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        layer: Layer,
+        delta: Tensor,
+        shape: tuple[int, ...],
+        gradient: Mapping[str, Tensor],
+        ignored: Sequence[int],
+    ) -> _Block:
+        design, right = matrix(layer, delta, shape), right_side(layer, gradient[layer.weight_name])
+        groups, rows, _ = design.shape
+        kernel = layer.weight[0, 0].numel()
+        size = design.reshape(groups, rows // kernel, -1).norm(dim=2)
+        weight = 1 / torch.sqrt(size.square() + 0.01 * size.square().mean()).clamp_min(1e-300)
+        each = weight.repeat_interleave(kernel, dim=1)[..., None]
+        kept = torch.ones(weight.numel(), dtype=torch.bool)
+        kept[list(ignored)] = False
+        return cls(
+            design=design * each,
+            right=right * each,
+            weight=weight.flatten(),
+            kept=kept.reshape(weight.shape).repeat_interleave(kernel, dim=1),
+        )
+
+    def residuals(self, solution: Tensor) -> Tensor:
+        """Root mean square residual of every output channel's equations, weighted [out]."""
+        rest = (self.right - self.design @ solution).square().mean(2)
+        return rest.reshape(len(self.weight), -1).mean(1).sqrt()

@@ -8,7 +8,29 @@ import torch
 from torch import Tensor
 
 FLOAT32 = 3e-7
-"""Relative error of a gradient that a float32 client sums up (measured on convolutional networks)."""
+"""Relative error of a gradient that a float32 client sums up (an assumption from small convolutional networks)."""
+
+
+TRUST = 0.1
+"""A direction counts as open if the error that it would carry exceeds this part of the solution's size."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Directions:
+    """What equations determine, where that is not everything.
+
+    Args:
+        basis, eigenvalues: orthonormal directions [unknowns, rank] and their eigenvalues in the normal matrix, rising.
+        coordinates: of the solution; unknowns are `x = (basis @ coordinates) / scale`.
+        scale: norms of the matrix' columns [unknowns].
+        level: expected error of an entry of the right side.
+    """
+
+    basis: Tensor
+    eigenvalues: Tensor
+    coordinates: Tensor
+    scale: Tensor
+    level: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,40 +41,21 @@ class Solution:
         x: [unknowns, columns], without part in the open directions.
         deviation: expected error of every unknown [unknowns]; infinite where it takes part in an open direction.
         residual: norm of the residual relative to that of the right side.
-        basis, eigenvalues: orthonormal directions that are determined [unknowns, rank], and their eigenvalues in the
-            normal matrix, rising; unknowns are `x = (basis @ coordinates) / scale`.
-        scale: norms of the matrix' columns [unknowns].
-        level: expected error of an entry of the right side.
+        condition: about the ratio of the extreme singular values of the column-scaled matrix, or of what is determined.
+        null: how many directions are open.
+        directions: only where some are.
     """
 
     x: Tensor
     deviation: Tensor
     residual: float
-    basis: Tensor
-    eigenvalues: Tensor
-    coordinates: Tensor
-    scale: Tensor
-    level: float
-
-    @property
-    def null(self) -> int:
-        """How many directions the equations leave open."""
-        return self.basis.shape[0] - self.basis.shape[1]
-
-    @property
-    def condition(self) -> float:
-        """Ratio of the extreme singular values over the determined directions."""
-        if not len(self.eigenvalues):
-            return float("inf")
-        return float(self.eigenvalues[-1] / self.eigenvalues[0]) ** 0.5
+    condition: float
+    null: int = 0
+    directions: Directions | None = None
 
 
-def solve(
-    matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, trust: float = 0.1, refinements: int = 3
-) -> Solution:
-    """Column scaling, eigenvectors of the smaller normal matrix, refinement against the matrix itself.
-
-    A direction counts as open if the error that it would carry exceeds `trust` times the solution's size.
+def solve(matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, refinements: int = 3) -> Solution:
+    """Column scaling, the normal matrix, refinement against the matrix itself.
 
     Args:
         matrix: [equations, unknowns]; right: [equations, columns].
@@ -60,33 +63,61 @@ def solve(
     """
     scale = matrix.norm(dim=0).clamp_min(torch.finfo(matrix.dtype).tiny)
     scaled = matrix / scale
-    eigenvalues, basis = _spectrum(scaled)
     level = noise * float(right.square().mean().sqrt())
+    whole = _determined(scaled, right, scale, level, refinements) if len(matrix) >= matrix.shape[1] else None
+    return whole or _partial(scaled, right, scale, level, refinements)
+
+
+def _determined(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinements: int) -> Solution | None:
+    """By Cholesky's factors; None if some direction is open."""
+    factor, failed = torch.linalg.cholesky_ex(scaled.T @ scaled)
+    if int(failed):
+        return None
+    spread = torch.cholesky_inverse(factor).diagonal()
+    y = torch.zeros(scaled.shape[1], right.shape[1], dtype=right.dtype)
+    for _ in range(refinements):
+        y = y + torch.cholesky_solve(scaled.T @ (right - scaled @ y), factor)
+    rest = right - scaled @ y
+    level = _level(rest, level, len(scaled) - scaled.shape[1])
+    if not bool(spread.max() < 1e10) or level * float(spread.max()) ** 0.5 > TRUST * float(y.square().mean().sqrt()):
+        return None
+    return Solution(
+        x=y / scale[:, None],
+        deviation=level * spread.sqrt() / scale,
+        residual=float(rest.norm() / right.norm().clamp_min(1e-300)),
+        condition=float(spread.max()) ** 0.5,
+    )
+
+
+def _partial(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinements: int) -> Solution:
+    """By eigenvectors of the smaller normal matrix."""
+    eigenvalues, basis = _spectrum(scaled)
     projected = (right.T @ (scaled @ basis)).T
     strong = eigenvalues > 1e-3 * eigenvalues[-1]
     size = float((projected[strong] / eigenvalues[strong, None]).square().mean().sqrt())
-    kept = eigenvalues > (level / (trust * max(size, 1e-300))) ** 2
+    kept = eigenvalues > (level / (TRUST * max(size, 1e-300))) ** 2
     basis, eigenvalues = basis[:, kept].contiguous(), eigenvalues[kept]
     y = torch.zeros_like(projected[kept])
     for _ in range(refinements):
         rest = right - scaled @ (basis @ y)
         y = y + (basis.T @ (scaled.T @ rest)) / eigenvalues[:, None]
     rest = right - scaled @ (basis @ y)
-    freedom = len(matrix) - len(eigenvalues)
-    if freedom > 0:
-        level = max(level, float(rest.square().mean().sqrt()) * (len(matrix) / freedom) ** 0.5)
+    level = _level(rest, level, len(scaled) - len(eigenvalues))
     spread = (basis.square() @ (1 / eigenvalues)).sqrt()
     undetermined = basis.square().sum(1) < 1 - 1e-6
     return Solution(
         x=(basis @ y) / scale[:, None],
         deviation=torch.where(undetermined, torch.inf, level * spread / scale),
         residual=float(rest.norm() / right.norm().clamp_min(1e-300)),
-        basis=basis,
-        eigenvalues=eigenvalues,
-        coordinates=y,
-        scale=scale,
-        level=level,
+        condition=float(eigenvalues[-1] / eigenvalues[0]) ** 0.5 if len(eigenvalues) else float("inf"),
+        null=basis.shape[0] - basis.shape[1],
+        directions=Directions(basis=basis, eigenvalues=eigenvalues, coordinates=y, scale=scale, level=level),
     )
+
+
+def _level(rest: Tensor, level: float, freedom: int) -> float:
+    """The right side's error as the residual shows it, if there are more equations than it takes to hide it."""
+    return max(level, float(rest.square().mean().sqrt()) * (len(rest) / freedom) ** 0.5) if freedom > 0 else level
 
 
 def _spectrum(scaled: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .checksum import sums
-from .equations import from_channels, matrix, right_side, taps
+from .equations import from_channels, input_matrix, matrix, right_side
 from .graph import Activation, Graph, Layer
 from .least_squares import solve
 from .shift import Spectrum, delta_maps, spectrum
@@ -174,18 +174,10 @@ def _second_look(graph: Graph, gradient: Mapping[str, Tensor], top: Top, delta: 
     value = from_channels(
         layer, solve(design, right_side(layer, scaled * weight[:, None, None, None])[0]).x[None], shape
     )
-    design = _input_matrix(layer, value)
+    design = input_matrix(layer, value)[0]
     answer = solve(design, (scaled * weight[:, None, None, None]).flatten(1).T).x.T / weight.clamp_min(1e-300)[:, None]
     out = delta.shape[1]
     return answer.reshape(out, len(delta), *delta.shape[2:]).transpose(0, 1)
-
-
-def _input_matrix(layer: Layer, value: Tensor) -> Tensor:
-    """Matrix of the equations in delta, given the layer's input: [in * kernel, examples * positions]."""
-    where = taps(layer, tuple(value.shape[1:]))
-    flat = torch.cat([value.flatten(2), value.new_zeros(*value.shape[:2], 1)], 2)
-    picked = flat[:, :, where]
-    return picked.permute(1, 2, 0, 3).reshape(value.shape[1] * len(where), -1)
 
 
 def _disagreement(delta: Tensor, shift_sums: Tensor | None) -> float:

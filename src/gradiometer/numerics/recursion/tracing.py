@@ -25,6 +25,20 @@ _SAME: set[Any] = {F.dropout, F.dropout2d, "clone", "detach_"}
 _POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d)
 
 
+class _Stand(fx.Proxy):
+    """A stand-in that passes for a tensor where a model checks the types of what it is given."""
+
+    __class__ = property(lambda self: Tensor)
+
+
+class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Stand(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
+
+
 def trace(model: nn.Module, shape: tuple[int, ...], *, dtype: torch.dtype = torch.float64) -> Graph:
     """The graph of a model with one input, in eval mode, its weights in `dtype`.
 
@@ -39,7 +53,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], *, dtype: torch.dtype = torc
         parameter.requires_grad_(False)
     names = {id(p): name for name, p in model.named_parameters()}
     try:
-        traced = fx.Tracer().trace(model)
+        traced = _Tracer().trace(model)
     except Exception as error:  # torch.fx raises whatever the model's own code raises on a proxy
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NotApplicable(

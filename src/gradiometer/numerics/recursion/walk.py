@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .checksum import BORDER, Repair, checked, sums
+from . import second_look
+from .checksum import BORDER, check, from_channel, sums, units
 from .forward_known import Estimate, Known
-from .graph import Activation, Affine, Graph, Layer, Node, Reshape
-from .joint import solve_tensor
+from .graph import Activation, Affine, Graph, Layer, Node, Norm, Reshape, Sum
+from .joint import Answer, lacking, solve_tensor
+from .record import ENOUGH, Step, Walk
+from .top import branches
 
 WRONG_RESIDUAL = 1e-3
 """Relative residual of a layer's equations above which something over them must be wrong."""
+OUTLIER = 8.0
+"""A channel's equations disagree if their residual exceeds the median channel's by this factor."""
+LOOKS = 4
+"""How often the slopes of one activation are reconsidered."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What was found about one tensor.
-
-    Args:
-        where: the module whose output it is.
-        unknowns, null: positions times examples a channel, and how many of these directions stayed open.
-        condition, residual: of the equations.
-        error: expected error of the values relative to their size.
-        iterations, excess: of the solve that closed open directions: its length, and its residual in units of what
-            was expected.
-        flips, unresolved: of the checksum's repair.
-        checksum: largest relative disagreement of the checksums.
-    """
-
-    where: str
-    shape: tuple[int, ...]
-    unknowns: int
-    null: int
-    condition: float
-    residual: float
-    error: float
-    iterations: int = 0
-    excess: float = 1.0
-    flips: int = 0
-    unresolved: int = 0
-    checksum: float = 0.0
+class _Stop(Exception):
+    """The walk cannot go on below a tensor."""
 
 
-@dataclass(kw_only=True, eq=False)
-class Walk:
-    """Everything found.
-
-    Args:
-        values: tensors known exactly, by node.
-        deltas: derivatives of the loss by them, an example a row (they carry the client's 1 / batch size).
-        steps: in the order of the walk.
-        stopped: why the walk ended above the input; empty if it got there.
-    """
-
-    graph: Graph
-    gradient: Mapping[str, Tensor]
-    values: dict[str, Estimate] = field(default_factory=dict)
-    deltas: dict[str, Tensor] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    stopped: str = ""
-
-    @property
-    def frontier(self) -> str | None:
-        """The known tensor nearest to the input."""
-        return next((name for name in self.graph.nodes if name in self.values), None)
+class _Again(Exception):
+    """Slopes of an activation above were corrected: the walk goes on from there."""
 
 
 def walk(graph: Graph, gradient: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> Walk:
@@ -77,109 +39,184 @@ def walk(graph: Graph, gradient: Mapping[str, Tensor], start: Mapping[str, Tenso
         gradient: of the mean loss by parameter name, in the graph's dtype.
         start: derivatives by some tensors [n, ...] below which everything is to be found.
     """
-    state = Walk(graph=graph, gradient=gradient)
-    waiting: dict[str, dict[str, Tensor]] = {name: {} for name in graph.nodes}
-    for node in reversed(list(graph.nodes.values())):
-        delta = start.get(node.name)
-        if delta is None:
-            arrived = waiting[node.name]
-            if not arrived or set(arrived) != set(graph.consumers[node.name]):
-                continue
-            delta = torch.stack(list(arrived.values())).sum(0)
-        state.deltas[node.name] = delta
-        reason = _visit(state, node, delta, waiting)
-        if reason and not state.stopped:
-            state.stopped = reason
+    state = Walk(graph=graph, gradient=gradient, _waiting={name: {} for name in graph.nodes})
+    order = list(graph.nodes)[::-1]
+    place = 0
+    while place < len(order):
+        node = graph.nodes[order[place]]
+        arrived = state._waiting[node.name]
+        if node.name in start:
+            state.deltas[node.name] = start[node.name]
+        elif arrived and set(arrived) == set(graph.consumers[node.name]):
+            state.deltas[node.name] = torch.stack(list(arrived.values())).sum(0)
+        place += 1
+        if node.name not in state.deltas:
+            continue
+        try:
+            _visit(state, node)
+        except _Again as again:
+            place = order.index(str(again)) + 1
+        except _Stop as stop:
+            state.stopped = state.stopped or str(stop)
     if not state.stopped and graph.input not in state.values:
         state.stopped = "a branch of the network does not come from the layers that were followed"
     return state
 
 
-def _visit(state: Walk, node: Node, delta: Tensor, waiting: dict[str, dict[str, Tensor]]) -> str:
-    """Solves the node's value where it can be, and hands its delta to the node's inputs. Returns a reason to stop."""
-    graph, operation = state.graph, node.operation
-    wanted = isinstance(operation, (Activation, Reshape)) or node.name == graph.input
-    found, reason = _value(state, node) if wanted else (None, "")
-    if found is not None:
-        state.values[node.name] = found
+def _visit(state: Walk, node: Node) -> None:
+    """Solves the node's value where it can be, and hands its delta to the node's inputs."""
+    graph, operation, delta = state.graph, node.operation, state.deltas[node.name]
     if isinstance(operation, Activation):
-        if found is None:
-            return reason
-        value, deviation = found.value, found.deviation
-        (below,) = node.inputs
-        repair = checked(
-            operation,
-            value,
-            deviation,
-            delta,
-            sums(graph, state.gradient, below),
-            dense=value.ndim == 2 or value.ndim == 3,
-        )
-        _note(state, repair)
-        if repair.unresolved:
-            return f"{repair.unresolved} channels of {operation.where} contradict the bias gradient"
-        if operation.kinked:
-            state.values[node.name] = Estimate(value=_clean(operation, value, deviation), deviation=deviation)
-        waiting[below][node.name] = repair.delta
+        value = _value(state, node)
+        state.values[node.name] = _clean(operation, value)
+        state._waiting[node.inputs[0]][node.name] = _sloped(state, node, operation, value, delta)
     elif isinstance(operation, Affine):
+        if isinstance(operation, Reshape) and any(_reads(state, name) for name in graph.consumers[node.name]):
+            state.values[node.name] = _value(state, node)
+        for name in node.inputs:
+            state._waiting[name].pop(node.name, None)
         for name, pulled in zip(node.inputs, operation.pull(delta, graph.shapes(node))):
-            waiting[name][node.name] = waiting[name].get(node.name, 0) + pulled
+            before = state._waiting[name].get(node.name)
+            state._waiting[name][node.name] = pulled if before is None else before + pulled
     elif node.inputs:
-        return f"{operation.where} cannot be followed backward"
-    return reason if node.name == graph.input else ""
+        raise _Stop(f"{operation.where} cannot be followed backward")
+    else:
+        state.values[node.name] = _value(state, node)
 
 
-def _value(state: Walk, node: Node) -> tuple[Estimate | None, str]:
-    """The tensor and its deviation, or the reason why they are open."""
+def _sloped(state: Walk, node: Node, operation: Activation, value: Estimate, delta: Tensor) -> Tensor:
+    """Derivatives by the activation's input, slopes being checked by the bias gradient."""
+    found = units(operation, value.value, value.deviation, delta)
+    step = state.steps.setdefault(node.name, Step(where=operation.where, shape=node.shape))
+    known = sums(state.graph, state.gradient, node.inputs[0])
+    if known is not None:
+        result = check(found, known)
+        found = found.flipped(result.flips)
+        state._doubtful[node.name] = result.doubtful
+        step.flips, step.doubtful, step.checksum = int(result.flips.sum()), len(result.doubtful), result.residual
+    state._units[node.name] = found
+    return from_channel(found.delta * found.slope, delta)
+
+
+def _clean(activation: Activation, found: Estimate) -> Estimate:
+    """Outputs of a ReLU are not negative, and those below their error are taken for its zeros."""
+    value = found.value
+    if activation.kinked and float(activation.slope(value.new_tensor([-1.0]))) == 0:
+        value = torch.where(value > BORDER * found.deviation, value, 0.0)
+    return Estimate(value=value, deviation=found.deviation)
+
+
+def _reads(state: Walk, name: str) -> bool:
+    """Whether this is a layer whose weight gradient tells about its input."""
+    operation = state.graph.nodes[name].operation
+    return isinstance(operation, Layer) and name in state.deltas and operation.weight_name in state.gradient
+
+
+def _value(state: Walk, node: Node) -> Estimate:
+    """The tensor and its deviation."""
     graph = state.graph
     for name in graph.consumers[node.name]:
         if isinstance(graph.nodes[name].operation, Reshape) and name in state.values:
-            return state.values[name].reshape(-1, *node.shape), ""
-    readers = [
-        graph.nodes[name]
-        for name in graph.consumers[node.name]
-        if isinstance(graph.nodes[name].operation, Layer) and name in state.deltas
-    ]
-    readers = [r for r in readers if r.operation.weight_name in state.gradient]  # type: ignore[attr-defined]
+            return state.values[name].reshape(-1, *node.shape)
+    readers = [graph.nodes[name] for name in graph.consumers[node.name] if _reads(state, name)]
     if not readers:
-        return None, f"no followed layer with a gradient reads {node.operation.where}"
-    known = Known(graph=graph, values=state.values)
-    answer = solve_tensor(graph, node, readers, state.deltas, state.gradient, known)
-    size = float(answer.value.square().mean().sqrt())
-    state.steps.append(
-        Step(
-            where=node.operation.where,
-            shape=node.shape,
-            unknowns=answer.unknowns,
-            null=answer.null,
-            condition=answer.condition,
-            residual=answer.residual,
-            error=float(answer.deviation.max()) / max(size, 1e-300),
-            iterations=answer.iterations,
-            excess=answer.excess,
-        )
-    )
+        raise _Stop(f"no followed layer with a gradient reads {node.operation.where}")
+    owners = {reader.name: owner for reader in readers if (owner := _owner(graph, reader.name)) in state._units}
+    ignored = {name: list(state._doubtful.get(owner, ())) for name, owner in owners.items() if owner is not None}
+    answer = _solved(state, node, readers, ignored)
+    outliers = {name: _outliers(answer.channels[name]) for name in ignored}
+    if any(set(outliers[name]) - set(ignored[name]) for name in ignored):
+        ignored = {name: sorted({*ignored[name], *outliers[name]}) for name in ignored}
+        answer = _solved(state, node, readers, ignored)
+    where = readers[0].operation.where
     if answer.residual > WRONG_RESIDUAL:
-        return None, f"the equations of {readers[0].operation.where} contradict each other ({answer.residual:.0e})"
+        raise _Stop(f"the equations of {where} contradict each other ({answer.residual:.0e})")
     if answer.null:
-        return None, f"the equations of {readers[0].operation.where} leave {answer.null} of {answer.unknowns} open"
-    return Estimate(value=answer.value, deviation=answer.deviation), ""
+        raise _Stop(f"the equations of {where} leave {answer.null} of {answer.unknowns} unknowns a channel open")
+    for name, channels in ignored.items():
+        _look_again(state, graph.nodes[name], str(owners[name]), answer, channels)
+    return Estimate(value=answer.value, deviation=answer.deviation)
 
 
-def _clean(activation: Activation, value: Tensor, deviation: Tensor) -> Tensor:
-    """Outputs of a ReLU are not negative, and those below their error are taken for its zeros."""
-    low = float(activation.slope(torch.tensor([-1.0], dtype=value.dtype)))
-    return torch.where(value > BORDER * deviation, value, 0.0) if low == 0 else value
+def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
+    held = math.prod(state.graph.nodes[state.frontier].shape) if state.frontier else 0
+    enough = held >= ENOUGH * math.prod(state.graph.nodes[state.graph.input].shape)
+    known = None if enough else Known(graph=state.graph, values=state.values)
+    missing = lacking(readers, node.shape, len(state.deltas[node.name]))
+    if enough and missing > 0:
+        raise _Stop(f"the layers that read {node.operation.where} have {missing} equations a channel too few")
+    answer = solve_tensor(state.graph, node, readers, state.deltas, state.gradient, known, ignored)
+    size = float(answer.value.square().mean().sqrt())
+    state.steps[node.name] = Step(
+        where=node.operation.where,
+        shape=node.shape,
+        unknowns=answer.unknowns,
+        null=answer.null,
+        condition=answer.condition,
+        residual=answer.residual,
+        error=float(answer.deviation.max()) / max(size, 1e-300),
+        iterations=answer.iterations,
+        excess=answer.excess,
+    )
+    return answer
 
 
-def _note(state: Walk, repair: Repair) -> None:
-    if state.steps:
-        last = state.steps[-1]
-        state.steps[-1] = Step(
-            **{
-                **{name: getattr(last, name) for name in Step.__dataclass_fields__},
-                "flips": repair.flips,
-                "unresolved": repair.unresolved,
-                "checksum": repair.residual,
-            }
+def _outliers(residuals: Tensor) -> list[int]:
+    live = residuals[residuals > 0]
+    limit = OUTLIER * float(live.median()) if len(live) else 0.0
+    return (residuals > limit).nonzero()[:, 0].tolist()
+
+
+def _look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels: list[int]) -> None:
+    """Corrects the slopes behind a reader's doubtful channels.
+
+    Raises:
+        _Again: some slopes changed.
+        _Stop: a channel's gradient fits no slopes.
+    """
+    layer, found = reader.operation, state._units[owner]
+    assert isinstance(layer, Layer)
+    residuals = answer.channels[reader.name]
+    typical = float(residuals[residuals > 0].median())
+    wrong = [c for c in channels if residuals[c] > OUTLIER * typical]
+    state._doubtful[owner] = ()
+    if not wrong:
+        return
+    scale = next(s for node, s in branches(state.graph, state.graph.nodes[owner].inputs[0]) if node is reader)
+    flips = torch.zeros_like(found.slope, dtype=torch.bool)
+    for c in wrong:
+        mended = second_look.flips(
+            layer,
+            answer.value,
+            state.deltas[reader.name],
+            state.gradient[layer.weight_name],
+            found,
+            scale,
+            c,
+            typical / float(answer.weights[reader.name][c]),
         )
+        if mended is None:
+            raise _Stop(f"channel {c} of {layer.where} contradicts the others")
+        flips[c, mended] = True
+    looks = state._looks[owner] = state._looks.get(owner, 0) + 1
+    if not bool(flips.any()):
+        return
+    if looks > LOOKS:
+        raise _Stop(f"{len(wrong)} channels of {layer.where} contradict the others")
+    found = state._units[owner] = found.flipped(flips)
+    state.steps[owner].second += int(flips.sum())
+    activation = state.graph.nodes[owner]
+    terms = from_channel(found.delta * found.slope, state.deltas[owner])
+    state._waiting[activation.inputs[0]][owner] = terms
+    raise _Again(owner)
+
+
+def _owner(graph: Graph, name: str) -> str | None:
+    """The activation whose slopes decide this layer's derivatives, channel by channel; None if there is no single one."""
+    consumers = graph.consumers[name]
+    if len(consumers) != 1:
+        return None
+    above = graph.nodes[consumers[0]]
+    if isinstance(above.operation, Activation):
+        return above.name
+    return _owner(graph, above.name) if isinstance(above.operation, (Norm, Sum)) else None

@@ -1,0 +1,140 @@
+"""Recursive: exact inversion by linear algebra, layer by layer from the head to the input."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gradiometer.core import (
+    Attack,
+    Batch,
+    Card,
+    Guess,
+    NotApplicable,
+    Recipe,
+    Update,
+    simulate,
+    spawn,
+)
+from gradiometer.numerics.recursion.beginning import Beginning, begin
+from gradiometer.numerics.recursion.inversion import invert
+from gradiometer.numerics.recursion.record import Walk
+from gradiometer.numerics.recursion.tracing import trace
+from gradiometer.numerics.recursion.walk import walk
+
+FLOAT32_LIMIT = 3e-6
+"""Relative error of a gradient that a float32 client's own rounding explains. A cautious guess, not yet measured across machines."""
+NOISE, DRAWS = 1e-5, 3
+"""Pictures are called exact up to this relative error (100 dB); so many draws of it show how far it moves the gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recursive(Attack):
+    """Solves every layer's input from its own weight gradient, from the head down, for whole batches.
+
+    What stands above a layer gives its derivatives, and these turn its weight gradient into linear equations in its
+    input. Behind a global mean the shift structure of the last convolution's gradient tells the batch size, every
+    example's masks, and p - y, hence the labels. Neither labels nor batch size need be granted. Where the equations end
+    the pictures follow from the last exact maps by descent through the layers below.
+
+    Args:
+        evaluations: upper limit of that descent.
+
+    The guess is called exact (`notes["exact"]`) only if the gradient that it would cause is the one that was sent, as
+    well as the true pictures with relative errors of 1e-5 (100 dB) would repeat it.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Inverts networks layer by layer with linear systems: exact for one example and for small batches.",
+        title="R-GAP: Recursive Gradient Attack on Privacy",
+        authors="Zhu, Blaschko",
+        year=2021,
+        arxiv="2010.07733",
+        modality="image",
+        family="analytic",
+        formula="corr(u, delta) = dW, solved for u from the head to the input",
+        needs=("model",),
+        departs="weighted least squares with a noise model, bias gradients as checksums, residual networks, batches, and "
+        "global pooling by the shift structure of convolution gradients, which is ours",
+    )
+    evaluations: int = 400
+
+    def run(self, update: Update, rng: torch.Generator) -> Guess:
+        model = update.need("model")
+        shape = update.layout["x"].shape
+        _refuse_training_mode(update, model)
+        gradient = {name: value.detach().double().cpu() for name, value in update.as_gradient().items()}
+        graph = trace(model, shape)
+        top = begin(graph, gradient, rng=spawn(rng))
+        found = walk(graph, gradient, top.deltas)
+        x, way = self._pictures(update, found, rng)
+        notes = {"examples": len(top.labels), "way": way, "stopped": found.stopped, **_log(top, found)}
+        if x is None:
+            return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
+        x = update.layout["x"].clamp(x.float())
+        agreement, limit = _verify(update, x, top.labels, spawn(rng))
+        exact = agreement <= limit
+        return Guess(
+            tensors={"x": x, "y": top.labels},
+            confidence=torch.full((len(x),), 1.0 if exact else max(0.0, min(0.99, 1 - agreement))),
+            objective=agreement,
+            notes={**notes, "exact": exact, "agreement": agreement, "limit": limit},
+        )
+
+    def _pictures(self, update: Update, found: Walk, rng: torch.Generator) -> tuple[Tensor | None, str]:
+        graph, frontier = found.graph, found.frontier
+        if frontier is None:
+            return None, "nothing above the input is determined"
+        known = found.values[frontier]
+        if frontier == graph.input:
+            return known.value, "linear algebra to the pixels"
+        single = trace(update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
+        targets = [(name, found.values[name].value) for name in found.targets()]
+        result = invert(single, targets, rng=spawn(rng), evaluations=self.evaluations)
+        where = graph.nodes[frontier].operation.where
+        shape = " x ".join(map(str, graph.nodes[frontier].shape))
+        return (
+            result.x,
+            f"descent from {where} ({shape}), {result.evaluations} evaluations, error {float(result.error.max()):.0e}",
+        )
+
+
+def _refuse_training_mode(update: Update, model: nn.Module) -> None:
+    recipe = update.recipe
+    norms = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
+    if recipe is not None and recipe.mode == "train" and any(isinstance(m, norms) for m in model.modules()):
+        raise NotApplicable(
+            "Recursive needs fixed normalization statistics, and this client normalizes by its own batch",
+            fix="attack a client in eval mode, or choose a matching attack",
+        )
+
+
+def _verify(update: Update, x: Tensor, y: Tensor, rng: torch.Generator) -> tuple[float, float]:
+    """How far the gradient that the guess would cause is from the sent one, and how far an error of `NOISE` would take it."""
+    sent = update.as_gradient()
+    model, loss, recipe = update.need("model"), update.need("loss"), Recipe(examples=len(x))
+
+    def caused(pictures: Tensor) -> dict[str, Tensor]:
+        return simulate(model, loss, recipe, Batch(x=pictures, y=y)).values
+
+    here, size = caused(x), NOISE * float(x.square().mean().sqrt())
+    total = sum(float(value.double().square().sum()) for value in sent.values()) ** 0.5
+    agreement = _distance(here, sent) / total
+    if agreement <= FLOAT32_LIMIT:
+        return agreement, FLOAT32_LIMIT
+    # A unit at its kink flips in some draws and makes the gradient jump, for the guess as for these.
+    draws = [caused(x + size * torch.randn(x.shape, generator=rng)) for _ in range(DRAWS)]
+    return agreement, max(FLOAT32_LIMIT, 3 * max(_distance(draw, here) for draw in draws) / total)
+
+
+def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    return sum(float((one[name].double() - other[name].double()).square().sum()) for name in other) ** 0.5
+
+
+def _log(top: Beginning, found: Walk) -> dict[str, Any]:
+    seen = top.spectrum
+    spectrum = None if seen is None else {"rank": seen.rank, "positions": seen.positions, "gap": seen.gap}
+    return {"spectrum": spectrum, "layers": {name: asdict(step) for name, step in found.steps.items()}}

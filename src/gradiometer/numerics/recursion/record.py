@@ -1,0 +1,93 @@
+"""What a walk has found: tensors, derivatives, and a step of the log for every tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .checksum import Units
+from .forward_known import Estimate
+from .graph import Graph
+
+ENOUGH = 8
+"""How many known numbers a pixel make it cheaper to invert the layers below by descent than to go on closing systems."""
+
+
+@dataclass(kw_only=True)
+class Step:
+    """What was found about one tensor.
+
+    Args:
+        where: the operation that makes it; shape: of one example.
+        unknowns, null: positions times examples a channel, and how many of these directions stayed open.
+        condition, residual: of the equations.
+        error: expected error of the values relative to their size.
+        iterations, excess: of the solve that closed open directions: its length, and its residual in units of what
+            was expected.
+        flips, doubtful: units mended by the checksum, and channels that it left in doubt.
+        checksum: largest disagreement of the bias gradient.
+        second: units mended by the second look.
+    """
+
+    where: str
+    shape: tuple[int, ...]
+    unknowns: int = 0
+    null: int = 0
+    condition: float = 1.0
+    residual: float = 0.0
+    error: float = 0.0
+    iterations: int = 0
+    excess: float = 1.0
+    flips: int = 0
+    doubtful: int = 0
+    checksum: float = 0.0
+    second: int = 0
+
+
+@dataclass(kw_only=True, eq=False)
+class Walk:
+    """Everything found.
+
+    Args:
+        values: tensors known exactly, by node.
+        deltas: derivatives of the loss by them, an example a row (they carry the client's 1 / batch size).
+        steps: by tensor, in the order of the walk.
+        stopped: why the walk ended above the input; empty if it got there.
+    """
+
+    graph: Graph
+    gradient: Mapping[str, Tensor]
+    values: dict[str, Estimate] = field(default_factory=dict)
+    deltas: dict[str, Tensor] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=dict)
+    stopped: str = ""
+    _waiting: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _units: dict[str, Units] = field(default_factory=dict)
+    _doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _looks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def frontier(self) -> str | None:
+        """The known tensor nearest to the input."""
+        return next((name for name in self.graph.nodes if name in self.values), None)
+
+    def targets(self) -> list[str]:
+        """Known tensors for the descent to the pixels: a low one first, then a better known one above it, if any is.
+
+        The first is the lowest of those that are known almost as well as the best one is.
+        """
+        enough = ENOUGH * math.prod(self.graph.nodes[self.graph.input].shape)
+        known = [name for name in self.graph.nodes if name in self.values]
+        large = [name for name in known if math.prod(self.graph.nodes[name].shape) >= enough] or known[:1]
+        errors = {name: self._error(name) for name in large}
+        best = min(large, key=lambda name: errors[name], default="")
+        first = next((name for name in large if errors[name] < 30 * errors[best]), "")
+        return [first, best] if errors and errors[best] < 0.5 * errors[first] else large[:1] and [first]
+
+    def _error(self, name: str) -> float:
+        """Expected relative error of a known tensor, not below that of the client's own numbers."""
+        known = self.values[name]
+        return max(1e-6, float(known.deviation.square().mean().sqrt() / known.value.square().mean().sqrt()))

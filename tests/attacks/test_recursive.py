@@ -1,0 +1,110 @@
+"""Recursive: exact where it says so, and never where it is not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradiometer.attacks.image.recursive import Recursive
+from gradiometer.core import (
+    Batch,
+    Client,
+    Guess,
+    MissingKnowledge,
+    NotApplicable,
+    Recipe,
+    Threat,
+    derive,
+    image_layout,
+    play,
+)
+from gradiometer.models.lenet import lenet
+from gradiometer.models.resnet import resnet18
+
+NOTHING = Threat(batch_size=False, recipe=False, buffers=False, public=False)
+
+
+def attacked(
+    model: nn.Module, shape: tuple[int, int, int], examples: int, threat: Threat = NOTHING, **recipe: str
+) -> tuple[Batch, Guess]:
+    layout = image_layout(shape, 10, mean=(0.5,), std=(0.25,))
+    rng = derive(7, examples)
+    smooth = nn.functional.interpolate(
+        torch.rand(examples, shape[0], 5, 5, generator=rng), size=shape[1:], mode="bicubic"
+    )
+    x = layout["x"].normalize(smooth.clamp(0, 1))
+    batch = Batch(x=x, y=torch.randperm(10, generator=rng)[:examples])
+    client = Client(model=model, layout=layout, recipe=Recipe(examples=examples, **recipe))
+    return batch, Recursive().run(play(client, batch, rng=rng, threat=threat), rng)
+
+
+def worst_psnr(batch: Batch, guess: Guess) -> float:
+    """Of pixels in [0, 1], each truth matched with its nearest guess."""
+    squares = (guess["x"][None] - batch["x"][:, None]).square().flatten(2).mean(2) / 16
+    assert len(set(squares.argmin(1).tolist())) == len(batch["x"])
+    return float(-10 * squares.min(1).values.max().log10())
+
+
+def test_lenet_falls_without_labels_or_batch_size() -> None:
+    batch, guess = attacked(lenet((3, 16, 16), 10, activation="relu", channels=24), (3, 16, 16), 1)
+    assert worst_psnr(batch, guess) > 100
+    assert guess["y"].tolist() == batch["y"].tolist()
+    assert guess.notes["exact"]
+    assert guess.confidence is not None
+    assert guess.confidence.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("examples", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_residual_network_with_a_global_mean_falls(examples: int) -> None:
+    model = resnet18((3, 16, 16), 10, width=0.5)
+    batch, guess = attacked(model, (3, 16, 16), examples)
+    assert guess.notes["examples"] == examples
+    assert sorted(guess["y"].tolist()) == sorted(batch["y"].tolist())
+    assert worst_psnr(batch, guess) > 90
+    assert guess.notes["exact"]
+
+
+def test_a_narrow_network_is_not_called_exact() -> None:
+    _, guess = attacked(lenet((3, 16, 16), 10, activation="relu", channels=4), (3, 16, 16), 1)
+    assert not guess.notes["exact"]
+    assert guess.notes["stopped"]
+
+
+def test_noise_is_not_called_exact() -> None:
+    layout = image_layout((3, 16, 16), 10)
+    model = lenet((3, 16, 16), 10, activation="relu", channels=24)
+    batch = Batch(x=torch.rand(1, 3, 16, 16, generator=derive(1)), y=torch.tensor([4]))
+    update = play(Client(model=model, layout=layout), batch, rng=derive(0))
+    noisy = {
+        name: v + 1e-2 * v.square().mean().sqrt() * torch.randn(v.shape, generator=derive(2))
+        for name, v in update.values.items()
+    }
+    try:
+        guess = Recursive().run(update.replace(values=noisy), derive(3))
+    except NotApplicable:
+        return
+    assert not guess.notes["exact"]
+
+
+def test_refusals_name_the_reason() -> None:
+    with pytest.raises(NotApplicable, match="fixed normalization"):
+        attacked(resnet18((3, 16, 16), 10, width=0.25), (3, 16, 16), 2, Threat(), mode="train")
+    with pytest.raises(NotApplicable, match="several examples"):
+        attacked(lenet((3, 16, 16), 10), (3, 16, 16), 3)
+    layout = image_layout((3, 16, 16), 10)
+    batch = Batch(x=torch.rand(1, 3, 16, 16, generator=derive(1)), y=torch.tensor([4]))
+    update = play(Client(model=lenet((3, 16, 16), 10), layout=layout), batch, rng=derive(0), threat=Threat(model=False))
+    with pytest.raises(MissingKnowledge):
+        Recursive().run(update, derive(0))
+
+
+def test_the_update_is_left_as_it_was() -> None:
+    layout = image_layout((3, 16, 16), 10)
+    model = lenet((3, 16, 16), 10, activation="relu", channels=24)
+    batch = Batch(x=torch.rand(1, 3, 16, 16, generator=derive(1)), y=torch.tensor([4]))
+    update = play(Client(model=model, layout=layout), batch, rng=derive(0))
+    before: dict[str, Tensor] = {name: value.clone() for name, value in update.values.items()}
+    first, second = (Recursive().run(update, derive(0)) for _ in range(2))
+    assert torch.equal(first["x"], second["x"])
+    assert all(torch.equal(before[name], value) for name, value in update.values.items())
