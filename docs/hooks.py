@@ -44,7 +44,12 @@ def data_card(thing: Any, card: DataCard) -> Card:
     """A data set's card in the terms of the others."""
     summary = (inspect.getdoc(thing) or card.name).splitlines()[0]
     licensed = f"license: {card.license}" if card.license else ""
-    return Card(summary=summary, title=card.source, authors=licensed, family="public" if card.public else "your own: reports blur it")
+    return Card(
+        summary=summary,
+        title=card.source,
+        authors=licensed,
+        family="public" if card.public else "your own: reports blur it",
+    )
 
 
 def settings(thing: Any) -> list[str]:
@@ -59,7 +64,14 @@ def settings(thing: Any) -> list[str]:
             rows.append((name, "required" if parameter.default is inspect.Parameter.empty else repr(parameter.default)))
     if not rows:
         return []
-    return ["## Settings", "", "| setting | default |", "|---|---|", *(f"| `{name}` | `{value}` |" for name, value in rows), ""]
+    return [
+        "## Settings",
+        "",
+        "| setting | default |",
+        "|---|---|",
+        *(f"| `{name}` | `{value}` |" for name, value in rows),
+        "",
+    ]
 
 
 def page(section: str, name: str, thing: Any, card: Card) -> str:

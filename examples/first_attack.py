@@ -17,7 +17,9 @@ torch.set_num_threads(1)
 class ClassMean(Attack):
     """Guesses the average public picture of the leaked class."""
 
-    card: ClassVar[Card] = Card(summary="Shows the mean public picture of the leaked class.", modality="image", needs=("model", "public"))
+    card: ClassVar[Card] = Card(
+        summary="Shows the mean public picture of the leaked class.", modality="image", needs=("model", "public")
+    )
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
         gradient, public = update.as_gradient(), update.need("public")

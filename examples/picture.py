@@ -38,7 +38,9 @@ for column, index in enumerate(chosen):
     draw.text((left, 5), tiles.names[int(batch["y"])], fill="black")
     for row, picture in enumerate(pictures):
         pixels = (picture[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-        sheet.paste(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST), (left, TOP + row * (SIDE + GAP)))
+        sheet.paste(
+            Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST), (left, TOP + row * (SIDE + GAP))
+        )
     print(tiles.names[int(batch["y"])], *figures)
 if len(sys.argv) > 1:
     sheet.save(Path(sys.argv[1]), optimize=True)

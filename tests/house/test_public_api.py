@@ -20,7 +20,9 @@ def test_all_is_what_is_visible(name: str) -> None:
     package = importlib.import_module(f"gradiometer.{name}")
     exported = set(package.__all__)
     visible = {
-        key for key, value in vars(package).items() if not key.startswith("_") and not inspect.ismodule(value) and key != "annotations"
+        key
+        for key, value in vars(package).items()
+        if not key.startswith("_") and not inspect.ismodule(value) and key != "annotations"
     }
     assert exported == visible
 
@@ -43,6 +45,9 @@ def test_import_is_light() -> None:
         "gradiometer.attacks, gradiometer.defenses;"
         f"print(time.process_time() - start, *sorted(m for m in set(sys.modules) - before if m in {HEAVY!r}))"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(3)
+    ]
     assert runs[0][1:] == [], f"importing gradiometer loads {runs[0][1:]}"
     assert min(float(run[0]) for run in runs) < 0.3
