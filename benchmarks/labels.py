@@ -91,7 +91,7 @@ def recovery(sizes: list[int], repeats: int) -> bool:
 def presence(draws: int) -> bool:
     """Measured error rates against `Phi(-1 / (2 B s))` (bias alone) and the attack's own figure (whole row)."""
     size, label, batches, reached = 32, 9, 40, True
-    data, public = pictures(), pictures("cifar10_train8000").take(slice(0, None, 40))
+    data, public = pictures(), pictures("cifar10_train8000").take(slice(0, None, 10))
     with_it, without = ((data["y"] == label).nonzero()[:, 0], (data["y"] != label).nonzero()[:, 0])
     for victim, (make, recipe) in VICTIMS.items():
         model = make(SHAPE, 10, seed=0)
@@ -112,13 +112,16 @@ def presence(draws: int) -> bool:
             # The prior weighs the two kinds of error, which are measured in equal numbers.
             measured = (1 - prior) * rates[0] + prior * rates[1]
             formula = presence_error(count_deviation(size, times / size), prior) if evidence == "bias" else stated
-            near = abs(measured - formula) <= 0.03
+            # The whole row's figure is no closed form of the noise alone but a Gaussian bound that also holds the spread
+            # between batches, of which these are forty: it must not be exceeded.
+            near = abs(measured - formula) <= 0.03 if evidence == "bias" else measured <= formula + 0.03
+            what = ("closed form", "within 3 points") if evidence == "bias" else ("stated", "at most 3 points above")
             reached &= near
             interval = wilson(round(measured * draws), draws)
             print(
                 f"{victim}, B = {size}, s = {times}/B, prior {prior}, {evidence}: measured {measured:.1%} "
-                f"[{interval.lower:.1%}, {interval.upper:.1%}], closed form {formula:.1%}, n = {draws} "
-                f"(false alarms {rates[0]:.1%}, misses {rates[1]:.1%})  within 3 points: {'PASS' if near else 'MISS'}",
+                f"[{interval.lower:.1%}, {interval.upper:.1%}], {what[0]} {formula:.1%}, n = {draws} "
+                f"(false alarms {rates[0]:.1%}, misses {rates[1]:.1%})  {what[1]}: {'PASS' if near else 'MISS'}",
                 flush=True,
             )
     return reached
@@ -127,14 +130,14 @@ def presence(draws: int) -> bool:
 def errors(attack: RareClass, model: nn.Module, seen: list[Update], draws: int) -> tuple[tuple[float, float], float]:
     """False alarms and misses over noisy draws of the given updates (odd ones hold one case), and the stated rate."""
     head = find_head(model, seen[0].values, 10)
-    wrong = [0, 0]
+    known, wrong = attack.calibrate(seen[0], derive(10)), [0, 0]
     for turn in range(draws):
         update, rng = seen[turn % len(seen)], derive(9, turn)
         noisy = {
             name: update.values[name] + attack.noise * torch.randn(update.values[name].shape, generator=rng)
             for name in (head.weight, head.bias)
         }
-        guess = attack.run(update.replace(values={**update.values, **noisy}), derive(10))
+        guess = attack.read(update.replace(values={**update.values, **noisy}), known)
         case = turn % 2
         wrong[case] += bool(guess["present"][0]) != bool(case)
     return (wrong[0] / (draws / 2), wrong[1] / (draws / 2)), guess.notes["error"]
