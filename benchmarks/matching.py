@@ -15,6 +15,7 @@ import argparse
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -64,10 +65,12 @@ def dlg(images: int, sheet: str) -> bool:
     return figure("DLG, sigmoid LeNet", found, 30.0)
 
 
-def inverting(images: int, sheet: str, iterations: int, peer: str | None, keep: Path | None, ours_too: bool) -> bool:
+def inverting(
+    images: Sequence[int], sheet: str, iterations: int, peer: str | None, keep: Path | None, ours_too: bool
+) -> bool:
     """Both sides get the same pictures, weights and number of iterations; labels are granted."""
     data, ours, theirs = pictures(sheet), [], []
-    for i in range(images):
+    for i in images:
         private = data.take([i])
         truth = LAYOUT["x"].denormalize(private["x"])
         client = Client(model=convnet64((3, 32, 32), 10, seed=i), layout=LAYOUT, recipe=Recipe())
@@ -119,6 +122,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["dlg", "inverting"])
     parser.add_argument("--images", type=int, help="default 20 for dlg, 5 for inverting")
+    parser.add_argument(
+        "--from", type=int, default=0, dest="first", help="first picture of `inverting`; each stands alone"
+    )
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--peer-python", help="interpreter with `breaching` installed")
     parser.add_argument("--keep", type=Path, help="folder for the peer's pictures, which are then computed only once")
@@ -130,7 +136,12 @@ def main() -> int:
         reached = dlg(args.images or 20, args.sheet)
     else:
         reached = inverting(
-            args.images or 5, args.sheet, args.iterations, args.peer_python, args.keep, not args.peer_only
+            range(args.first, args.first + (args.images or 5)),
+            args.sheet,
+            args.iterations,
+            args.peer_python,
+            args.keep,
+            not args.peer_only,
         )
     return 0 if reached else 1
 
