@@ -30,7 +30,6 @@ from gradiometer.core import (
 )
 from gradiometer.metrics.image import psnr
 from gradiometer.numerics.distances import SquaredL2
-from gradiometer.numerics.priors import BatchStatistics, TotalVariation
 
 INFORMED = Threat(labels=True)
 FAST = Matching(distance=SquaredL2(), priors=(), optimizer=LBFGS(), start="gray", boxed=False, iterations=60)
@@ -199,7 +198,7 @@ def test_train_mode_with_exact_statistics_sees_the_brightness(digits_data: Data)
         model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 32), nn.Sigmoid(), nn.Linear(32, 10))
     client = Client(model=model, layout=digits_data.layout, recipe=Recipe(mode="train", shares_buffers=True))
     batch, update = observed(client, digits_data, n=2)
-    attack = GIARunning(iterations=80, priors=(TotalVariation(weight=1e-3), BatchStatistics()))
+    attack = GIARunning(iterations=80)
     blind = replace(attack, priors=attack.priors[:1])
     error = lambda guess: abs(float(guess["x"].mean() - batch["x"].mean()))  # noqa: E731
     informed, plain = (a.run(update, derive(1)) for a in (attack, blind))
