@@ -20,13 +20,13 @@ Spec = str | Mapping[str, Any]
 
 _LABELS = "RowSum"
 _READERS: dict[str, list[Spec]] = {
-    "gradient": ["RowSum", "LinearBias", {"name": "InvertingGradients", "iterations": 100, "labels": _LABELS}],
+    "gradient": ["RowSum", "LinearBias", {"name": "InvertingGradients", "iterations": 40, "labels": _LABELS}],
     "delta": ["RowSum", "LinearBias", {"name": "FedAvgMatching", "iterations": 60, "labels": _LABELS}],
 }
 _DEFENSES: list[Spec] = [
-    {"name": "Quantize", "bits": 4},
-    {"name": "Prune", "keep": 0.05},
-    {"chain": [{"name": "Clip", "bound": 1.0}, {"name": "GaussianNoise", "std": 0.01}]},
+    {"name": "Quantize", "bits": 8},
+    {"name": "Prune", "keep": 0.1},
+    {"chain": [{"name": "Clip", "bound": 1.0}, {"name": "GaussianNoise", "std": 0.05}]},
 ]
 
 
@@ -44,7 +44,7 @@ def demo_plan(*, seed: int = 0, budget: float | None = 110.0) -> Plan:
             "client": [
                 {
                     "name": "hospital",
-                    "model": {"name": "mlp", "widths": [64]},
+                    "model": {"name": "mlp", "widths": [32]},
                     "data": {"name": "medical", "size": 32},
                     "recipe": {"examples": 1},
                 }
