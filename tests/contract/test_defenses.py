@@ -215,13 +215,13 @@ def assert_informed_is_no_weaker(row: Row, naive: Attack, client: Client, data: 
 
 @EACH
 def test_informed_linear_bias_is_no_weaker(row: Row, tiny_client: Client, digits_data: Data) -> None:
-    assert_informed_is_no_weaker(row, LinearBias(), tiny_client, digits_data, 20)
+    assert_informed_is_no_weaker(row, LinearBias(), tiny_client, digits_data, 8)
 
 
 @pytest.mark.slow
 @EACH
 def test_informed_matching_is_no_weaker(row: Row, tiny_client: Client, digits_data: Data) -> None:
-    assert_informed_is_no_weaker(row, InvertingGradients(iterations=300), tiny_client, digits_data, 8)
+    assert_informed_is_no_weaker(row, InvertingGradients(iterations=200), tiny_client, digits_data, 4)
 
 
 @EACH

@@ -67,8 +67,8 @@ class Dithering:
     """Stochastic rounding: a raw value r was sent as the level q with probability 1 - |r - q| / w, for |r - q| < w.
 
     distance = 0.1 (1 - cos(s, q)) + sum v (s - q)^2 / sum v q^2, with v = 1 / ((p (1 - p) + 0.02) w^2) and p = |s - q| / w:
-    the squared error over the variance that the sent entry would have, were s the raw value. Steps are read off what was sent: the greatest magnitude of
-    a bucket is a multiple of its step, and for `l2` the least one is the best guess of the step itself.
+    the squared error over the variance that the sent entry would have, were s the raw value. Steps are read off what was
+    sent: a bucket's greatest magnitude is its scale, or for `l2` the least one is the best guess of its step.
 
     Args:
         levels: between zero and the scale.
