@@ -72,7 +72,7 @@ class Trial:
         Raises:
             Exhausted: nothing is left of the budget, no progress for `patience` evaluations, or the objective is not finite.
         """
-        if self.progress >= 1:
+        if self.evaluations and self.progress >= 1:  # the first is always made, however slow the machine
             self.stop("budget" if self.evaluations >= self.budget.evaluations else "seconds")
         point = self.objective(unknowns, self.consensus)
         self.evaluations += 1
