@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .batch import Batch, Field
 from .client import Loss, Recipe, clone_model, cross_entropy, trainable
-from .errors import BadInput
+from .errors import BadInput, GradiometerError
 from .update import Update
 
 FORMAT, VERSION = "gradiometer.update", 1
@@ -65,7 +65,7 @@ def load_update(path: str | Path, *, model: nn.Module | None = None, loss: Loss 
     header, groups = _read(path)
     try:
         fields = _validate(header, groups)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (GradiometerError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path}: the header is not that of an update: {_one_line(error)}", fix=_AGAIN) from error
     if not groups["values"]:
         raise BadInput(f"{path}: the file holds no update values", fix=_AGAIN)
