@@ -43,6 +43,7 @@ METHODS: dict[str, Attack] = {
     "iDLG": IDLGLabels(),
 }
 LEAST, UP_TO = 0.99, 64
+SIZE, RARE = 32, 9  # of the batches, and the class looked for, in `presence`
 
 
 def draw(data: Batch, size: int, turn: int) -> Batch:
@@ -95,61 +96,72 @@ def recovery(sizes: list[int], repeats: int, wanted: str) -> bool:
 
 
 def presence(draws: int, wanted: str) -> bool:
-    """Measured error rates against `Phi(-1 / (2 B s))` (bias alone) and the attack's own figure (whole row)."""
-    size, label, batches, reached = 32, 9, 40, True
+    """Measured error rates against `Phi(-1 / (2 B s))` (bias alone) and the attack's own figure (whole row).
+
+    Every draw is a fresh batch with fresh noise, every tenth of them read with public pictures of its own: what the
+    figures average over.
+    """
+    reached = True
     for victim, (make, recipe, layout) in VICTIMS.items():
         if wanted not in victim:
             continue
-        data = pictures("cifar10_test3000", layout)
-        public = pictures("cifar10_train8000", layout).take(slice(0, None, 10))
-        with_it, without = ((data["y"] == label).nonzero()[:, 0], (data["y"] != label).nonzero()[:, 0])
         model = make(SHAPE, 10, seed=0)
         client = Client(model=model, layout=layout, recipe=recipe)
-        seen = []
-        for turn in range(batches):
-            others = without[torch.randint(len(without), (size,), generator=derive(7, turn))]
-            if turn % 2:
-                others[0] = with_it[turn]
-            seen.append(play(client, data.take(others), rng=derive(8, turn), public=public))
+        publics = [pictures("cifar10_train8000", layout).take(slice(k, None, 10)) for k in range(10)]
+        rounds = observed(client, draws)
         for evidence, times, prior in [
             *(("bias", times, 0.5) for times in (0.25, 0.5, 1.0, 2.0)),
             *(("bias", 0.5, prior) for prior in (0.1, 0.8)),
             *(("row", times, 0.5) for times in (1.0, 4.0)),
         ]:
-            attack = RareClass(label=label, noise=times / size, evidence=evidence, prior=prior)
-            rates, stated = errors(attack, model, seen, draws)
+            attack = RareClass(label=RARE, noise=times / SIZE, evidence=evidence, prior=prior)
+            rates, stated = errors(attack, model, rounds, publics)
             # The prior weighs the two kinds of error, which are measured in equal numbers.
             measured = (1 - prior) * rates[0] + prior * rates[1]
-            formula = presence_error(count_deviation(size, times / size), prior) if evidence == "bias" else stated
-            # The whole row's figure is no closed form of the noise alone but a Gaussian bound that also holds the spread
-            # between batches, of which these are forty: it must not be exceeded.
-            near = abs(measured - formula) <= 0.03 if evidence == "bias" else measured <= formula + 0.03
-            what = ("closed form", "within 3 points") if evidence == "bias" else ("stated", "at most 3 points above")
+            formula = presence_error(count_deviation(SIZE, times / SIZE), prior) if evidence == "bias" else stated
+            near = abs(measured - formula) <= 0.03
             reached &= near
             interval = wilson(round(measured * draws), draws)
             print(
-                f"{victim}, B = {size}, s = {times}/B, prior {prior}, {evidence}: measured {measured:.1%} "
-                f"[{interval.lower:.1%}, {interval.upper:.1%}], {what[0]} {formula:.1%}, n = {draws} "
-                f"(false alarms {rates[0]:.1%}, misses {rates[1]:.1%})  {what[1]}: {'PASS' if near else 'MISS'}",
+                f"{victim}, B = {SIZE}, s = {times}/B, prior {prior}, {evidence}: measured {measured:.1%} "
+                f"[{interval.lower:.1%}, {interval.upper:.1%}], {'closed form' if evidence == 'bias' else 'stated'} "
+                f"{formula:.1%}, n = {draws} (false alarms {rates[0]:.1%}, misses {rates[1]:.1%})  "
+                f"within 3 points: {'PASS' if near else 'MISS'}",
                 flush=True,
             )
     return reached
 
 
-def errors(attack: RareClass, model: nn.Module, seen: list[Update], draws: int) -> tuple[tuple[float, float], float]:
-    """False alarms and misses over noisy draws of the given updates (odd ones hold one case), and the stated rate."""
-    head = find_head(model, seen[0].values, 10)
-    known, wrong = attack.calibrate(seen[0], derive(10)), [0, 0]
+def observed(client: Client, draws: int) -> list[Update]:
+    """Rounds of fresh batches without the rare class, and with one example of it in every other; heads only."""
+    data = pictures("cifar10_test3000", client.layout)
+    with_it, without = ((data["y"] == RARE).nonzero()[:, 0], (data["y"] != RARE).nonzero()[:, 0])
+    rounds = []
     for turn in range(draws):
-        update, rng = seen[turn % len(seen)], derive(9, turn)
-        noisy = {
-            name: update.values[name] + attack.noise * torch.randn(update.values[name].shape, generator=rng)
-            for name in (head.weight, head.bias)
-        }
-        guess = attack.read(update.replace(values={**update.values, **noisy}), known)
-        case = turn % 2
+        rng = derive(7, turn)
+        rows = without[torch.randint(len(without), (SIZE,), generator=rng)]
+        if turn % 2:
+            rows[0] = with_it[int(torch.randint(len(with_it), (), generator=rng))]
+        update = play(client, data.take(rows), rng=derive(8, turn))
+        head = find_head(client.model, update.values, 10)
+        kept = {name: update.values[name] for name in (head.weight, head.bias)}
+        rounds.append(update.replace(values=kept, model=client.model))
+    return rounds
+
+
+def errors(
+    attack: RareClass, model: nn.Module, rounds: list[Update], publics: list[Batch]
+) -> tuple[tuple[float, float], float]:
+    """False alarms and misses, and the rate that the attack states, averaged over the public pictures."""
+    known = [attack.calibrate(rounds[0].replace(public=public), derive(10)) for public in publics]
+    wrong, stated = [0, 0], [0.0] * len(publics)
+    for turn, update in enumerate(rounds):
+        rng, case, which = derive(9, turn), turn % 2, turn // 2 % len(publics)
+        noisy = {n: v + attack.noise * torch.randn(v.shape, generator=rng) for n, v in update.values.items()}
+        guess = attack.read(update.replace(values=noisy), known[which])
         wrong[case] += bool(guess["present"][0]) != bool(case)
-    return (wrong[0] / (draws / 2), wrong[1] / (draws / 2)), guess.notes["error"]
+        stated[which] = guess.notes["error"]
+    return (wrong[0] / (len(rounds) / 2), wrong[1] / (len(rounds) / 2)), sum(stated) / len(stated)
 
 
 def main() -> int:

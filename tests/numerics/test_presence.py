@@ -52,12 +52,26 @@ def test_the_threshold_is_where_the_posterior_crosses_one_half_and_no_other_errs
         assert all(error(border + shift) > best for shift in (-0.2, 0.2))
 
 
+@pytest.mark.parametrize("prior", [0.5, 0.1, 0.9])
+def test_a_case_may_vary_more_than_its_absence(prior: float) -> None:
+    rng, n, still, case = derive(4), 40_000, 0.2, 0.5
+    truth = (torch.rand(n, generator=rng) < prior).float()
+    seen = truth + torch.where(truth > 0, case, still) * torch.randn(n, generator=rng)
+    border = presence_threshold(still, prior, case)
+    wrong = ((seen > border) != (truth > 0)).float().mean()
+    assert presence_error(still, prior, with_case=case) == pytest.approx(float(wrong), abs=0.01)
+    if border > -math.inf:
+        assert presence_posterior(border, still, prior, case) == pytest.approx(0.5)
+    assert presence_threshold(still, prior, still) == pytest.approx(presence_threshold(still, prior))
+
+
 def test_a_row_of_features_averages_the_noise_of_its_entries() -> None:
     # A constant input of length 1 + 24: the deviation falls from B s to B s / 5.
     inputs, chances = torch.ones(50, 25).double(), torch.full((50, 1), 0.1).double()
     noise = torch.eye(25).double() * 0.1**2
     reading = best_reading(inputs, chances * inputs, 8, noise)
     assert reading.deviation == pytest.approx(8 * 0.1 / 5, rel=1e-6)
+    assert reading.with_case == pytest.approx(reading.deviation)
     alone = best_reading(inputs[:, :1], chances, 8, noise[:1, :1])
     assert alone.deviation == pytest.approx(8 * 0.1, rel=1e-6)
     assert alone.level == pytest.approx(0.1)

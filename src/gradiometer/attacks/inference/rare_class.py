@@ -17,11 +17,15 @@ from .view import HeadView, mean_gradient, view_head
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The count is `B (level - row . direction)`, off by `deviation` examples; learned from `source` examples."""
+    """The count is `B (level - row . direction)`; learned from `source` examples.
+
+    It is off by `deviation` examples where there is none of the class, by `with_case` where there is one.
+    """
 
     direction: Tensor
     level: float
     deviation: float
+    with_case: float
     source: str
 
 
@@ -31,7 +35,7 @@ class RareClass(Attack):
 
     With noise of standard deviation s on the gradient and the bias as evidence, the error rate is
     `Phi(-1 / (2 B s))`. That assumes one case or none, equally likely. The whole row of the head averages the noise over
-    all its entries, so it errs less: `Phi(-1 / (2 d))` with the deviation d in the notes. For a sum over several
+    all its entries, so it errs less, with the deviations and the rate in the notes. For a sum over several
     clients the batch is all of theirs: it hides which hospital, not whether.
 
     Args:
@@ -92,20 +96,29 @@ class RareClass(Attack):
         noise = torch.einsum("fk,f,fl->kl", matrix, self._variance(update, seen), matrix)
         reading = best_reading(like.inputs, like.answers[:, self.label], seen.size, noise)
         return Calibration(
-            direction=matrix @ reading.weights, level=reading.level, deviation=reading.deviation, source=others.source
+            direction=matrix @ reading.weights,
+            level=reading.level,
+            deviation=reading.deviation,
+            with_case=reading.with_case,
+            source=others.source,
         )
 
     def read(self, update: Update, known: Calibration) -> Guess:
         """The answer for one update."""
         seen = view_head(update, self.channel)
         count = seen.size * (known.level - float(seen.joint[self.label] @ known.direction))
-        present = count > presence_threshold(known.deviation, self.prior)
-        chance = presence_posterior(count, known.deviation, self.prior)
-        error = presence_error(known.deviation, self.prior)
+        present = count > presence_threshold(known.deviation, self.prior, known.with_case)
+        chance = presence_posterior(count, known.deviation, self.prior, known.with_case)
+        error = presence_error(known.deviation, self.prior, with_case=known.with_case)
         return Guess(
             tensors={"present": torch.tensor([present]), "count": torch.tensor([count])},
             confidence=torch.tensor([chance if present else 1 - chance]),
-            notes={"source": known.source, "deviation": known.deviation, "error": error},
+            notes={
+                "source": known.source,
+                "deviation": known.deviation,
+                "with_case": known.with_case,
+                "error": error,
+            },
         )
 
     def observing(self, channel: Channel) -> Attack:
