@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradiometer.audit import toml
-from gradiometer.audit.plan import load_plan, make_plan, parse_plan, seconds, threat_of
+from gradiometer.audit.plan import load_plan, make_plan, parse_plan, threat_of
+from gradiometer.audit.sections import seconds, usable_device
 from gradiometer.core import BadConfig, BadInput
 
 GOOD = """
@@ -88,6 +89,15 @@ def test_the_resolved_plan_is_a_plan_with_nothing_left_to_default():
     assert written["client"][0]["recipe"]["lr"] == 0.01
     assert written["client"][0]["model"]["seed"] == 0
     assert threat_of(plan).labels
+
+
+def test_a_device_must_be_here():
+    assert usable_device("cpu") == "cpu"
+    for name, text in [("warp", "as torch names it"), ("cuda:9999", "no such device here"), ("meta", "no such device")]:
+        with pytest.raises(ValueError, match=text):
+            usable_device(name)
+    with pytest.raises(BadConfig, match="no such device"):
+        parse_plan(GOOD + 'device = "meta"\n')
 
 
 def test_hash_follows_what_results_depend_on():

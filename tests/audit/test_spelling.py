@@ -9,7 +9,8 @@ import pytest
 from gradiometer.attacks import inference
 from gradiometer.attacks.image import DLG, InvertingGradients, LinearBias
 from gradiometer.audit import toml
-from gradiometer.audit.spelling import build, catalogue, spell
+from gradiometer.audit.naming import catalogue
+from gradiometer.audit.spelling import build, spell
 from gradiometer.audit.written import label, parse
 from gradiometer.core import BadConfig, Defense
 from gradiometer.defenses import Chain, Clip, GaussianNoise, Prune, Quantize
@@ -97,3 +98,9 @@ def test_third_party_classes_need_no_registration(tmp_path, monkeypatch):
     assert isinstance(mine, Defense)
     assert spell(mine) == {"name": "mylab_spelling:Mine", "strength": 2}
     assert build(spell(mine), "defense") == mine
+
+
+def test_a_member_must_be_spelled() -> None:
+    with pytest.raises(BadConfig) as caught:
+        build({"name": "Chain", "members": [3, {"name": "Clip", "bound": 1.0}]}, "defense")
+    assert "members.0" in str(caught.value.problems)

@@ -10,7 +10,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gradiometer.core import BadInput, Client, Data, Recipe, Threat, Update, derive, load_update, play, save_update
+from gradiometer.core import (
+    BadInput,
+    Client,
+    Data,
+    MissingKnowledge,
+    Recipe,
+    Threat,
+    Update,
+    derive,
+    load_update,
+    play,
+    save_update,
+)
 from gradiometer.models import mlp
 
 
@@ -46,6 +58,18 @@ def test_what_the_threat_withholds_stays_withheld(update: Update, tmp_path: Path
         assert not back.knows(name)
 
 
+def test_a_recipe_does_not_tell_the_batch_size_that_is_withheld(update: Update, tmp_path: Path) -> None:
+    bare = update.replace(recipe=Recipe(examples=4, batch_size=2, sends="delta"), batch_size=4, sends="delta")
+    bare = bare.under(Threat(batch_size=False))
+    assert bare.recipe is not None
+    assert bare.recipe.examples == 1
+    with pytest.raises(MissingKnowledge, match="batch_size"):
+        bare.as_gradient()
+    back = load_update(save_update(bare, tmp_path / "bare.safetensors"))
+    assert back.batch_size is None
+    assert back.recipe == bare.recipe
+
+
 def rewritten(path: Path, header=lambda h: h, **more: torch.Tensor) -> Path:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()} | more  # noqa: SIM118 - no mapping
@@ -56,6 +80,12 @@ def rewritten(path: Path, header=lambda h: h, **more: torch.Tensor) -> Path:
 
 DAMAGE = {
     "an unknown group": ({"code/x": torch.ones(1)}, lambda h: h, "unknown entry 'code/x'"),
+    "more examples than memory": (
+        {},
+        lambda h: h | {"batch_size": 2**40, "recipe": h["recipe"] | {"examples": 2**40}},
+        "examples in one update",
+    ),
+    "two batch sizes": ({}, lambda h: h | {"batch_size": 7}, "examples and the update 7"),
     "an entry without a group": ({"x": torch.ones(1)}, lambda h: h, "unknown entry 'x'"),
     "a number that is not finite": ({"values/1.bias": torch.full((8,), torch.nan)}, lambda h: h, "not finite"),
     "another version": ({}, lambda h: h | {"version": 99}, "version 99"),

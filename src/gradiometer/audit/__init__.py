@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import audit, run_folder, scan
+    from .naming import catalogue
     from .plan import Plan, load_plan, make_plan, parse_plan
     from .quick import demo_plan, scan_plan
     from .run import Progress, preview, run_audit
     from .schema import Result
-    from .spelling import build, catalogue, spell
+    from .spelling import build, spell
     from .template import init_files
 
 _HOMES = {

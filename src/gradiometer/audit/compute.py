@@ -104,10 +104,10 @@ def observe(setup: Setup, victim: Victim, number: int, defense: str, attack: Att
 def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     victim = setup.victims[trial.client]
     attack = setup.attack(trial.attack, trial.defense, trial.informed)
-    update = observe(setup, victim, trial.batch, trial.defense, attack)
+    update = observe(setup, victim, trial.batch, trial.defense, attack).to(setup.plan.audit.device)
     seed = setup.plan.seed
     started = time.process_time()
-    guess = attack.run(update, derive(seed, "attack", trial.id))
+    guess = attack.run(update, derive(seed, "attack", trial.id)).to("cpu")
     seconds = time.process_time() - started
     noise, refused = _on_noise(attack, update, seed, trial)
     returned = fingerprint(guess)
@@ -136,7 +136,8 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
 def _on_noise(attack: Attack, update: Update, seed: int, trial: Trial) -> tuple[Guess | None, str]:
     """The attack's guess from noise of the same size, or why it makes none: some recognize that this is no gradient."""
     try:
-        return attack.run(update.noise(derive(seed, "noise", trial.id)), derive(seed, "attack", trial.id)), ""
+        blind = update.noise(derive(seed, "noise", trial.id))
+        return attack.run(blind, derive(seed, "attack", trial.id)).to("cpu"), ""
     except GradiometerError as error:
         return None, _reason(error)
 
@@ -164,14 +165,14 @@ def judged(setup: Setup, victim: Victim, truth: Batch, guess: Guess, noise: Gues
 def _decoy(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     """The attack reads the update of another batch, and its guess is compared with this one: nothing may match."""
     victim, attack = setup.victims[trial.client], setup.attacks[trial.attack]
-    update = observe(setup, victim, len(victim.batches) - 1, trial.defense, attack)
-    guess = attack.run(update, derive(setup.plan.seed, "attack", trial.id))
+    update = observe(setup, victim, len(victim.batches) - 1, trial.defense, attack).to(setup.plan.audit.device)
+    guess = attack.run(update, derive(setup.plan.seed, "attack", trial.id)).to("cpu")
     return judged(setup, victim, victim.batch(trial.batch), guess, None, trial.batch)
 
 
 def _control(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     attack, recipe = setup.attacks[trial.attack], setup.victims[trial.client].client.recipe
-    return control.positive(attack, recipe, setup.threat, setup.plan.seed)
+    return control.positive(attack, recipe, setup.threat, setup.plan.seed, setup.plan.audit.device)
 
 
 def _defense(setup: Setup, trial: Trial, folder: Path | None) -> Record:

@@ -21,7 +21,7 @@ OVERLAP = 0.9
 ROUNDS = 3
 
 
-def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int) -> dict[str, Any]:
+def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int, device: str = "cpu") -> dict[str, Any]:
     """The attack without any defense on small victims, batch 1, under the same threat: the first that it can read.
 
     Returns:
@@ -36,7 +36,7 @@ def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int) -> dict[
         easy = Recipe(sends=recipe.sends, mode=mode, lr=0.1, shares_buffers=True)
         client = Client(model=model(), layout=data.layout, recipe=easy)
         try:
-            return {"victim": name, **_tried(attack, client, data, threat, seed)}
+            return {"victim": name, **_tried(attack, client, data, threat, seed, device)}
         except (NotApplicable, Unsupported) as error:
             refused = refused or error
     assert refused is not None
@@ -82,13 +82,13 @@ VICTIMS: tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ..
 """Smooth and small, and one each for attacks that live on running or on sent normalization statistics."""
 
 
-def _tried(attack: Attack, client: Client, data: Data, threat: Threat, seed: int) -> dict[str, Any]:
+def _tried(attack: Attack, client: Client, data: Data, threat: Threat, seed: int, device: str) -> dict[str, Any]:
     threat = replace(threat, rounds=1)
     gains, overlaps = [], []
     for i in range(ROUNDS):
         batch = data.private.take([i * data.private.size // ROUNDS])
         update = play(client, batch, rng=derive(seed, "control", i), threat=threat, attack=attack, public=data.public)
-        guess = attack.run(update, derive(seed, "control attack", i))
+        guess = attack.run(update.to(device), derive(seed, "control attack", i)).to("cpu")
         if "x" in guess:
             gains += [one.gain for one in score(guess, batch, data, rng=derive(seed, "control score", i))]
         if "y" in guess or "present" in guess:

@@ -4,106 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from gradiometer.core import THREATS, BadConfig, BadInput, Recipe, Threat, did_you_mean
 
 from . import toml
 from .dotted import load_dotted
+from .naming import Fault
 from .schema import SCHEMA_VERSION
-from .spelling import Fault, call, construct, resolve_call, spell
+from .sections import AuditSettings, ClientSpec, Section, UtilitySettings
+from .spelling import call, construct, resolve_call, spell
 from .written import label
 
 
-def seconds(value: Any) -> Any:
-    """`"2min"`, `"90s"`, `"1.5h"` or plain seconds, as seconds.
-
-    >>> seconds("2min")
-    120.0
-    """
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)?\s*", value)
-    if not match:
-        raise ValueError('a duration is written "90s", "2min" or "1h"')
-    return float(match[1]) * {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}[match[2] or "s"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
-
-
-class ClientSpec(_Section):
-    """One audited client.
-
-    Either `target = "package.module:function"`, which returns a `Client` and its `Data`; or a captured update with the
-    model it belongs to; or a built-in model on built-in data with a recipe.
-    """
-
-    name: str = Field(min_length=1)
-    target: str | None = None
-    update: str | None = None
-    model: str | dict[str, Any] | None = None
-    data: str | dict[str, Any] | None = None
-    recipe: dict[str, Any] = {}
-    loss: str = "cross_entropy"
-    trained_steps: int = Field(default=0, ge=0)
-
-
-class AuditSettings(_Section):
-    """What is tried and how it is judged.
-
-    Args:
-        examples: private examples that are attacked, in batches of the client's `recipe.examples`.
-        candidates: among how many private examples a guess must retrieve its own (identification).
-        tolerance: a defense holds if the leak rate is shown to be below this.
-        undefended: also attack the client without any defense.
-        informed: also attack each defense with somebody who knows it.
-        controls: try every attack on an easy victim first.
-        budget: wall time after which no further trial is started, or None.
-        jobs: single-threaded processes; 0 takes one per core.
-        fail_on: from which severity on a finding makes the exit code 1.
-        gallery: `blur` (pictures blurred unless the data card is public), `full`, or `none`.
-    """
-
-    examples: int = Field(default=30, ge=1)
-    candidates: int = Field(default=100, ge=2)
-    tolerance: float = Field(default=0.1, gt=0, lt=1)
-    undefended: bool = True
-    informed: bool = True
-    controls: bool = True
-    budget: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds)] = None
-    jobs: int = Field(default=0, ge=0)
-    fail_on: Literal["critical", "high", "medium", "low", "never"] = "high"
-    gallery: Literal["blur", "full", "none"] = "blur"
-
-
-class UtilitySettings(_Section):
-    """The short federated training that prices each defense; `rounds = 0` leaves it out."""
-
-    rounds: int = Field(default=20, ge=0)
-    clients: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=16, ge=1)
-    lr: float = Field(default=0.1, gt=0)
-    alpha: float = Field(default=1.0, gt=0)
-
-
-class Plan(_Section):
+class Plan(Section):
     """A whole audit. Attacks and defenses are spelled out with every default (`audit.spelling`)."""
 
     title: str = "Audit"
     seed: int = Field(default=0, ge=0, lt=2**63)
-    threat: dict[str, Any] = {}
+    threat: dict[str, Any] = Field(default={})
     client: list[ClientSpec] = Field(min_length=1)
     attack: list[str | dict[str, Any]] = Field(min_length=1)
-    defense: list[str | dict[str, Any]] = []
+    defense: list[str | dict[str, Any]] = Field(default=[])
     audit: AuditSettings = AuditSettings()
     utility: UtilitySettings = UtilitySettings()
 

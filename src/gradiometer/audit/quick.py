@@ -8,8 +8,8 @@ from typing import Any
 
 from gradiometer.core import BadConfig, Batch, Client, Data, did_you_mean
 
+from .naming import catalogue
 from .plan import Plan, make_plan
-from .spelling import catalogue
 from .targets import from_target
 
 LIVE = "(a Python object)"

@@ -9,47 +9,13 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from importlib import import_module
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from gradiometer.core import Attack, BadConfig, Defense, did_you_mean
+from gradiometer.core import BadConfig, did_you_mean
 
-from .dotted import is_dotted, load_dotted
 from .hints import flat, part_classes, siblings
-from .written import parse
-
-Path = tuple[str | int, ...]
-
-_ROOMS: dict[str, tuple[type, tuple[str, ...]]] = {
-    "attack": (Attack, ("gradiometer.attacks", "gradiometer.attacks.image", "gradiometer.attacks.inference")),
-    "defense": (Defense, ("gradiometer.defenses",)),
-}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with the settings, and where in them: `("attack", 0, "iterations")`."""
-
-    path: Path
-    text: str
-
-
-def catalogue(kind: str) -> dict[str, Callable[..., Any]]:
-    """Everything that a plan can name: kind is `attack`, `defense`, `model` or `data`."""
-    if kind in ("model", "data"):
-        room = import_module(f"gradiometer.{kind}s" if kind == "model" else "gradiometer.data")
-        return {
-            name: entry[0] for name, entry in getattr(room, kind.upper() + ("S" if kind == "model" else ""), {}).items()
-        }
-    base, rooms = _ROOMS[kind]
-    found: dict[str, Callable[..., Any]] = {}
-    for room in map(import_module, rooms):
-        for name in getattr(room, "__all__", ()):
-            thing = getattr(room, name)
-            if inspect.isclass(thing) and issubclass(thing, base) and not inspect.isabstract(thing):
-                found[name] = thing
-    return found
+from .naming import ROOMS, Fault, Path, catalogue, resolve, shown, spec_name
 
 
 def spell(obj: Any) -> dict[str, Any]:
@@ -81,17 +47,17 @@ def build(spec: Any, kind: str) -> Any:
     made = construct(spec, kind, faults)
     if faults:
         problems = [f"{'.'.join(map(str, f.path))}: {f.text}" if f.path else f.text for f in faults]
-        raise BadConfig(f"{_shown(spec)} spells no {kind}", problems=problems)
+        raise BadConfig(f"{shown(spec)} spells no {kind}", problems=problems)
     return made
 
 
 def construct(spec: Any, kind: str, faults: list[Fault], path: Path = ()) -> Any:
     """Like `build`, for callers that collect the faults of many specs; None where there were any."""
     known = catalogue(kind)
-    target, settings = _resolve(spec, known, kind, faults, path)
+    target, settings = resolve(spec, known, kind, faults, path)
     if target is None:
         return None
-    base = _ROOMS[kind][0]
+    base = ROOMS[kind][0]
     fits = inspect.isclass(target) and issubclass(target, base) and is_dataclass(target)
     if not fits or inspect.isabstract(target):
         faults.append(
@@ -112,7 +78,7 @@ def resolve_call(
     Args:
         given: arguments that the audit itself supplies.
     """
-    target, settings = _resolve(spec, catalogue(kind), kind, faults, path)
+    target, settings = resolve(spec, catalogue(kind), kind, faults, path)
     if target is None:
         return None
     checked = arguments(target, settings, faults, path, given)
@@ -129,21 +95,14 @@ def build_call(spec: Any, kind: str, given: Mapping[str, Any] | None = None) -> 
         BadConfig: with every fault found.
     """
     faults: list[Fault] = []
-    target, settings = _resolve(spec, catalogue(kind), kind, faults, ())
+    target, settings = resolve(spec, catalogue(kind), kind, faults, ())
     if target is not None:
         takes = inspect.signature(target).parameters
         supplied = {k: v for k, v in (given or {}).items() if k in takes}
         checked = arguments(target, settings, faults, (), supplied)
         if not faults:
             return target(**checked, **supplied)
-    raise BadConfig(f"{_shown(spec)} spells no {kind}", problems=[fault.text for fault in faults])
-
-
-def spec_name(spec: Any) -> Any:
-    """The name in a spec, whatever its form."""
-    if isinstance(spec, str):
-        return parse(spec)["name"]
-    return spec.get("name") if isinstance(spec, Mapping) else spec
+    raise BadConfig(f"{shown(spec)} spells no {kind}", problems=[fault.text for fault in faults])
 
 
 def call(target: Callable[..., Any], settings: Mapping[str, Any], faults: list[Fault], path: Path) -> Any:
@@ -185,47 +144,12 @@ def arguments(
     return result
 
 
-def _resolve(
-    spec: Any, known: Mapping[str, Any], kind: str, faults: list[Fault], path: Path
-) -> tuple[Callable[..., Any] | None, dict[str, Any]]:
-    if isinstance(spec, str):
-        try:
-            spec = parse(spec)
-        except BadConfig as error:
-            faults.append(Fault(path, error.message))
-            return None, {}
-    name = spec_name(spec)
-    if not isinstance(spec, Mapping) or not isinstance(name, str):
-        faults.append(Fault((*path, "name"), f'a {kind} is spelled name = "...", got {_shown(spec)}'))
-        return None, {}
-    settings = {key: value for key, value in spec.items() if key != "name"}
-    if name in known:
-        return known[name], settings
-    if is_dotted(name):
-        first, _, rest = name.partition(":")
-        if first in known:
-            faults.append(Fault((*path, "name"), f"{rest!r} is no key=value; write {first}:key=value,key=value"))
-            return None, {}
-        try:
-            return load_dotted(name), settings
-        except BadConfig as error:
-            faults.append(Fault((*path, "name"), error.message))
-            return None, {}
-    hint = did_you_mean(name, known) or f"; known are {', '.join(sorted(known)) or 'none'}"
-    faults.append(Fault((*path, "name"), f'no {kind} "{name}"{hint}'))
-    return None, {}
-
-
 def _checked(value: Any, hint: Any, faults: list[Fault], path: Path) -> Any:
     parts = part_classes(hint)
     if parts and isinstance(value, Mapping | str) and not (isinstance(value, str) and str in flat(hint)):
         return _part(value, parts, faults, path)
     if parts and isinstance(value, list | tuple):
-        made = [
-            _part(item, parts, faults, (*path, i)) if isinstance(item, Mapping | str) else item
-            for i, item in enumerate(value)
-        ]
-        return tuple(made)
+        return tuple(_member(item, parts, faults, (*path, i)) for i, item in enumerate(value))
     from pydantic import ConfigDict, TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
@@ -237,15 +161,23 @@ def _checked(value: Any, hint: Any, faults: list[Fault], path: Path) -> Any:
     except (ValidationError, RecursionError) as error:
         errors = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
         text = errors[0]["msg"] if errors else "too deeply nested"
-        faults.append(Fault(path, f"{text[:1].lower()}{text[1:]}, got {_shown(value)}"))
+        faults.append(Fault(path, f"{text[:1].lower()}{text[1:]}, got {shown(value)}"))
         return None
 
 
+def _member(value: Any, parts: tuple[type, ...], faults: list[Fault], path: Path) -> Any:
+    if isinstance(value, Mapping | str):
+        return _part(value, parts, faults, path)
+    if not is_dataclass(value):  # a part that was given as an object stays as it is
+        faults.append(Fault(path, f'write name = "...", got {shown(value)}'))
+    return value
+
+
 def _part(value: Mapping[str, Any] | str, parts: tuple[type, ...], faults: list[Fault], path: Path) -> Any:
-    for kind, (base, _) in _ROOMS.items():
+    for kind, (base, _) in ROOMS.items():
         if any(issubclass(part, base) for part in parts):
             return construct(value, kind, faults, path)
-    target, settings = _resolve(value, siblings(parts), "part", faults, path)
+    target, settings = resolve(value, siblings(parts), "part", faults, path)
     return None if target is None else call(target, settings, faults, path)
 
 
@@ -261,8 +193,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

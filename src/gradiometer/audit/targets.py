@@ -28,7 +28,8 @@ from gradiometer.core import (
 )
 
 from .dotted import load_dotted
-from .plan import ClientSpec, Plan
+from .plan import Plan
+from .sections import ClientSpec
 from .spelling import build_call
 
 

@@ -141,7 +141,7 @@ def changed(plan: Plan, arguments: Namespace, tables: tuple[str, ...]) -> Plan:
     from gradiometer.audit import make_plan
 
     document: dict[str, Any] = plan.model_dump(mode="json")
-    settings = ("budget", "jobs", "fail_on", "gallery")
+    settings = ("budget", "device", "jobs", "fail_on", "gallery")
     top = {name: value for name in tables if (value := getattr(arguments, name)) is not None}
     below = {name: value for name in settings if (value := getattr(arguments, name)) is not None}
     if not top and not below:

@@ -119,6 +119,7 @@ def _grid_options(parser: argparse.ArgumentParser) -> None:
     add("--threat", metavar="NAME", help="who looks on, e.g. honest_but_curious")
     add("--budget", metavar="TIME", help="start nothing new after e.g. 90s, 2min or 1h")
     add("--seed", type=int, metavar="N")
+    add("--device", metavar="NAME", help="where attacks compute, e.g. cpu or cuda:0 (default: cpu)")
     add("--jobs", type=int, metavar="N", help="processes; 0 takes one per core")
     add("--dry-run", action="store_true", help="print the resolved grid and an estimate, and attack nothing")
     add("--fail-on", choices=FAIL_ON, help="exit 1 from which severity on (default: high)")

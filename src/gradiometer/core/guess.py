@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -26,6 +27,13 @@ class Guess:
     objective: float | None = None
     curve: tuple[float, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> Guess:
+        """The same guess with its tensors on a device."""
+        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return replace(
+            self, tensors=tensors, confidence=None if self.confidence is None else self.confidence.to(device)
+        )
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]

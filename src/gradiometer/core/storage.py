@@ -18,6 +18,7 @@ from .errors import BadInput, GradiometerError
 from .update import Update
 
 FORMAT, VERSION = "gradiometer.update", 1
+MOST_EXAMPLES = 2**16  # attacks allocate that many pictures before they can notice that a header lies
 
 
 def save_update(update: Update, path: str | Path) -> Path:
@@ -144,6 +145,10 @@ def _validate(header: Any, groups: dict[str, dict[str, Tensor]]) -> dict[str, An
     batch_size = None if header["batch_size"] is None else TypeAdapter(int).validate_python(header["batch_size"])
     if min(counts.values()) < 0 or (batch_size is not None and batch_size < 1):
         raise ValueError("a count is negative")
+    if max(batch_size or 1, recipe.examples if recipe else 1) > MOST_EXAMPLES:
+        raise ValueError(f"more than {MOST_EXAMPLES} examples in one update")
+    if recipe and batch_size and recipe.examples != batch_size:
+        raise ValueError(f"the recipe has {recipe.examples} examples and the update {batch_size}")
     labels = groups["known"].get("labels")
     if labels is not None and (labels.is_floating_point() or labels.ndim != 1 or not labels.numel()):
         raise ValueError("the labels are no list of integers")

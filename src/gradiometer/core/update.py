@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import Batch, Layout
-from .client import Loss, Recipe
+from .client import Loss, Recipe, clone_model
 from .errors import MissingKnowledge
 from .threat import Threat
 
@@ -25,7 +25,7 @@ class Update:
         layout: shape and legal values of one example (public: the server designed the model).
         model: the model at the start of the round, as the client used it.
         loss: the client's loss, the same object that the client trained with.
-        recipe: local training; its `examples` equals `batch_size`.
+        recipe: local training; its `examples` equals `batch_size` where that is granted, and is 1 where it is not.
         batch_size: how many examples stand behind the update.
         labels: the true labels [n], only where the threat says so.
         buffers: normalization buffers after the round, where the client shares them.
@@ -71,21 +71,43 @@ class Update:
         return replace(self, **changes)
 
     def under(self, threat: Threat) -> Update:
-        """What is left of this update for an observer with the grants of `threat`."""
+        """What is left of this update for an observer with the grants of `threat`.
+
+        A recipe without the batch size says 1 example: how many there are, and hence the number of steps, is withheld.
+        """
         keep = {"model": threat.model, "loss": threat.model, "recipe": threat.recipe, "batch_size": threat.batch_size}
         keep |= {"labels": threat.labels, "buffers": threat.buffers, "public": threat.public}
-        withheld: dict[str, Any] = {name: None for name, granted in keep.items() if not granted}
-        return replace(self, **withheld)
+        changes: dict[str, Any] = {name: None for name, granted in keep.items() if not granted}
+        if threat.recipe and not threat.batch_size and self.recipe is not None:
+            changes["recipe"] = replace(self.recipe, examples=1)
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str) -> Update:
+        """The same update with all its tensors, and a copy of its model, on a device."""
+
+        def moved(tensors: Any) -> Any:
+            return tensors if tensors is None else {name: tensor.to(device) for name, tensor in tensors.items()}
+
+        return replace(
+            self,
+            values=moved(self.values),
+            model=None if self.model is None else clone_model(self.model).to(device),
+            labels=None if self.labels is None else self.labels.to(device),
+            buffers=moved(self.buffers),
+            public=None if self.public is None else Batch(moved(self.public)),
+        )
 
     def as_gradient(self) -> dict[str, Tensor]:
         """The mean gradient per step: itself, or for a weight delta `-delta / recipe.reach` (lr * steps of plain SGD).
 
         Raises:
-            MissingKnowledge: a delta whose recipe is not granted.
+            MissingKnowledge: a delta whose recipe is not granted, or neither the number of its steps.
         """
         if self.sends == "gradient":
             return dict(self.values)
         recipe: Recipe = self.need("recipe")
+        if recipe.batch_size is not None:
+            self.need("batch_size")
         return {name: value / -recipe.reach for name, value in self.values.items()}
 
     def noise(self, rng: torch.Generator) -> Update:
