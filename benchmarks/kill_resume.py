@@ -101,7 +101,7 @@ def main() -> int:
             run = root / f"run{finished}"
             process = subprocess.Popen(command(run, options.jobs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             before, counted = set(figures(run)), len(starts(run))
-            deadline = time.monotonic() + draw.uniform(0.02, 0.6) * duration
+            deadline = time.monotonic() + draw.uniform(0.05, 0.25) * duration
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             if process.poll() is None:

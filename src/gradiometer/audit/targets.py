@@ -75,7 +75,8 @@ def build_victim(spec: ClientSpec, plan: Plan) -> Victim:
         client, data = from_target(spec.target) if spec.target is not None else _built_in(spec, plan)
         return make_victim(spec.name, client, data, plan)
     except GradiometerError as error:
-        error.where = error.where or f'client "{spec.name}"'
+        file = f" ({spec.update})" if spec.update is not None else ""
+        error.where = error.where or f'client "{spec.name}"{file}'
         raise
 
 
@@ -184,7 +185,7 @@ def _captured(spec: ClientSpec) -> Victim:
 def _model(spec: ClientSpec, layout: Any) -> nn.Module:
     x, y = layout.get("x"), layout.get("y")
     given = {"shape": x.shape if x else None, "classes": y.classes if y else None}
-    model = build_call(spec.model, "model", given)
+    model = build_call(spec.model, "model", {name: value for name, value in given.items() if value is not None})
     if not isinstance(model, nn.Module):
         raise BadConfig(f"model {spec.model!r} is no torch module but {type(model).__name__}")
     return model
