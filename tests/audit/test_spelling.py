@@ -54,7 +54,7 @@ def test_labels_tell_settings_apart():
     assert label(LinearBias()) == "LinearBias"
     assert label(Quantize(bits=4)) == "Quantize(bits=4)"
     assert label(DLG(iterations=10, labels=inference.RowSum())) == "DLG(iterations=10, labels=RowSum)"
-    assert label(Chain(members=(Clip(), GaussianNoise(std=0.5)))) == "Chain(members=Clip+GaussianNoise(std=0.5))"
+    assert label(Chain(members=(Clip(), GaussianNoise(std=0.5)))) == "Clip + GaussianNoise(std=0.5)"
 
 
 @pytest.mark.parametrize(

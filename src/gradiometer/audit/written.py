@@ -7,15 +7,18 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from gradiometer.core import BadConfig
+from gradiometer.defenses import Chain
 
 
 def label(obj: Any) -> str:
-    """A short name that tells settings apart: the class, and the fields that differ from its defaults.
+    """A short name that tells settings apart: the class, and the fields that differ from its defaults; chains as sums.
 
     >>> from gradiometer.attacks.image import LinearBias
     >>> label(LinearBias(rows="largest"))
     'LinearBias(rows=largest)'
     """
+    if isinstance(obj, Chain) and obj.members:
+        return " + ".join(map(label, obj.members))
     told = [
         f"{f.name}={_short(getattr(obj, f.name))}" for f in fields(obj) if not _same(getattr(obj, f.name), _default(f))
     ]
