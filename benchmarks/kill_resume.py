@@ -95,13 +95,18 @@ def main() -> int:
         if whole.returncode not in DONE:
             print(whole.stderr)
             return 1
-        print(f"undisturbed: {len(figures(root / 'whole'))} trials in {duration:.0f} s")
+        total = len(figures(root / "whole"))
+        print(f"undisturbed: {total} trials in {duration:.0f} s", flush=True)
         killed, again, finished = 0, 0, 0
         while killed < options.kills:
             run = root / f"run{finished}"
             process = subprocess.Popen(command(run, options.jobs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             before, counted = set(figures(run)), len(starts(run))
-            deadline = time.monotonic() + draw.uniform(0.05, 0.25) * duration
+            # A random number of finished trials, then a random moment: start-up is long, and kills must not all fall there.
+            wanted, pause = draw.randint(0, 2 * total // options.kills), draw.uniform(0, 3)
+            while process.poll() is None and len(figures(run)) < len(before) + wanted:
+                time.sleep(0.01)
+            deadline = time.monotonic() + pause
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             if process.poll() is None:
@@ -113,7 +118,8 @@ def main() -> int:
             again += len(before & set(starts(run)[counted:]))
             kept = set(figures(run))
             print(
-                f"kill {killed}: {len(kept)} trials kept, {len(kept - before)} of them new, {again} finished ones repeated"
+                f"kill {killed}: {len(kept)} trials kept, {len(kept - before)} of them new, {again} finished ones repeated",
+                flush=True,
             )
             if not before <= kept:
                 print("MISS: finished trials were lost")

@@ -13,6 +13,7 @@ from gradiometer.core import BadConfig, Card
 from .building import check_shape, choose, seeded
 
 Shortcut = Literal["pad", "project", "none"]
+Init = Literal["he", "torch"]
 
 resnet20_card = Card(
     summary="Nine residual blocks of 16, 32, 64 channels with batch normalization.",
@@ -93,9 +94,6 @@ class ResNet(nn.Module):
                 inside = outside
             self.add_module(name, nn.Sequential(*blocks))
         self.linear = nn.Linear(widths[-1], classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)
@@ -116,14 +114,20 @@ def _resnet(
     depth: int,
     shortcut: Shortcut,
     preactivation: bool,
+    init: Init,
     seed: int,
 ) -> ResNet:
     check_shape(model, shape, classes, smallest=4)
     choose("shortcut", shortcut, dict.fromkeys(("pad", "project", "none")))
     if min(widths) < 1:
         raise BadConfig(f"{model} is left without channels: its stages would have {widths}", fix="raise width")
+    choose("init", init, dict.fromkeys(("he", "torch")))
     with seeded(seed):
-        return ResNet(shape[0], classes, widths, depth, shortcut, preactivation)
+        model = ResNet(shape[0], classes, widths, depth, shortcut, preactivation)
+        for module in model.modules():
+            if init == "he" and isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+        return model
 
 
 def resnet20(
@@ -133,24 +137,27 @@ def resnet20(
     width: float = 1.0,
     shortcut: Shortcut = "pad",
     preactivation: bool = False,
+    init: Init = "he",
     seed: int = 0,
 ) -> ResNet:
     """Three stages of three blocks with 16, 32, 64 channels: the network of He et al. for CIFAR-10.
 
-    Convolutions are drawn from He's normal distribution, the head from torch's default. Parameter names are those of
-    the widespread public implementations, so that published CIFAR-10 weights load.
+    Parameter names are those of the widespread public implementations, so that published CIFAR-10 weights load.
 
     Args:
         width: factor on all channel counts.
         shortcut: `pad` (the paper's option A), `project` (option B), or `none` (a plain network, for comparison).
         preactivation: normalization and ReLU before every convolution instead of after it.
+        init: of the convolutions: `he`, the paper's normal distribution, or `torch`, the smaller default of torch. In
+            eval mode an untrained `he` network answers with logits of ten and more: an example that it happens to
+            classify right leaves hardly any gradient.
 
     References:
         He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2016, arXiv:1512.03385.
         He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, 2016, arXiv:1603.05027 (`preactivation`).
     """
     widths = [round(width * channels) for channels in (16, 32, 64)]
-    return _resnet("resnet20", shape, classes, widths, 3, shortcut, preactivation, seed)
+    return _resnet("resnet20", shape, classes, widths, 3, shortcut, preactivation, init, seed)
 
 
 def resnet18(
@@ -160,6 +167,7 @@ def resnet18(
     width: float = 1.0,
     shortcut: Shortcut = "project",
     preactivation: bool = False,
+    init: Init = "he",
     seed: int = 0,
 ) -> ResNet:
     """Four stages of two blocks with 64, 128, 256, 512 channels, behind a CIFAR stem.
@@ -167,4 +175,4 @@ def resnet18(
     Args and references: as `resnet20`.
     """
     widths = [round(width * channels) for channels in (64, 128, 256, 512)]
-    return _resnet("resnet18", shape, classes, widths, 2, shortcut, preactivation, seed)
+    return _resnet("resnet18", shape, classes, widths, 2, shortcut, preactivation, init, seed)
