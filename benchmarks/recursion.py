@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from cifar import LAYOUT, pictures
-from gradiometer.attacks.image.recursive import Recursive
+from gradiometer.attacks.image import Recursive
 from gradiometer.core import Batch, Client, Guess, NotApplicable, Recipe, Threat, derive, play
 from gradiometer.metrics.image import pixels, psnr
 from gradiometer.models import lenet, resnet18

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradiometer.attacks.image.recursive import Recursive
+from gradiometer.attacks.image import Recursive
 from gradiometer.core import (
     Batch,
     Client,

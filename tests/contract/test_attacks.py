@@ -26,6 +26,7 @@ from gradiometer.attacks.image import (
     InvertingGradients,
     LinearBias,
     Modern,
+    Recursive,
     SeeThrough,
 )
 from gradiometer.attacks.inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
@@ -88,6 +89,7 @@ ROWS = [
     ),
     Row(FedAvgMatching(iterations=60, priors=(EDGES,)), victim="FedAvg", unfit="smooth"),
     Row(LinearBias(), unfit="normalized"),
+    Row(Recursive(), unfit="FedAvg"),
     Row(IDLGLabels(), labels=False),
     Row(RowSum(), victim="batch", labels=False),
     Row(LLG(), victim="batch", labels=False),

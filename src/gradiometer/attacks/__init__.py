@@ -10,6 +10,7 @@ from .image import (
     InvertingGradients,
     LinearBias,
     Modern,
+    Recursive,
     SeeThrough,
 )
 from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
@@ -32,6 +33,7 @@ __all__ = [
     "Matching",
     "Modern",
     "RareClass",
+    "Recursive",
     "RowSum",
     "SeeThrough",
 ]

@@ -8,6 +8,7 @@ from .idlg import IDLG
 from .inverting_gradients import InvertingGradients
 from .linear_bias import LinearBias
 from .modern import Modern
+from .recursive import Recursive
 from .see_through import SeeThrough
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "InvertingGradients",
     "LinearBias",
     "Modern",
+    "Recursive",
     "SeeThrough",
 ]

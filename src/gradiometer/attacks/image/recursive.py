@@ -63,9 +63,10 @@ class Recursive(Attack):
     evaluations: int = 400
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
+        update = update.to("cpu")
         model = update.need("model")
+        _refuse(update, model)
         shape = update.layout["x"].shape
-        _refuse_training_mode(update, model)
         gradient = {name: value.detach().double().cpu() for name, value in update.as_gradient().items()}
         graph = trace(model, shape)
         top = begin(graph, gradient, rng=spawn(rng))
@@ -102,8 +103,15 @@ class Recursive(Attack):
         )
 
 
-def _refuse_training_mode(update: Update, model: nn.Module) -> None:
-    recipe = update.recipe
+def _refuse(update: Update, model: nn.Module) -> None:
+    recipe, layout = update.recipe, update.layout
+    if not {"x"} <= set(layout) <= {"x", "y"}:
+        raise NotApplicable(f"Recursive reads inputs `x` with labels `y`, and the layout holds {sorted(layout)}")
+    if update.sends == "delta" and recipe is not None and recipe.steps > 1:
+        raise NotApplicable(
+            f"Recursive needs the gradient at one point, and this delta sums up {recipe.steps} steps",
+            fix="attack a client that takes one step, or choose a matching attack",
+        )
     norms = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
     if recipe is not None and recipe.mode == "train" and any(isinstance(m, norms) for m in model.modules()):
         raise NotApplicable(
