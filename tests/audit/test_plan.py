@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from gradiometer.audit import toml
 from gradiometer.audit.plan import load_plan, make_plan, parse_plan, threat_of
 from gradiometer.audit.sections import seconds, usable_device
+from gradiometer.audit.setup import set_up
+from gradiometer.audit.trials import grid
 from gradiometer.core import BadConfig, BadInput
 
 GOOD = """
@@ -163,3 +165,28 @@ values = st.recursive(
 @given(st.dictionaries(st.text(min_size=1), values))
 def test_toml_writer_is_read_back_by_the_standard_library(document):
     assert tomllib.loads(toml.dump(document)) == document
+
+
+def test_a_client_chooses_among_attacks_and_defenses():
+    document = {
+        "client": [
+            {"name": "a", "model": "mlp", "data": "digits", "attacks": ["LinearBias"], "defenses": [], "examples": 2},
+            {"name": "b", "model": "mlp", "data": "digits", "defenses": ["Quantize"]},
+        ],
+        "attack": ["RowSum", "LinearBias"],
+        "defense": ["Quantize", "Sign"],
+        "audit": {"examples": 3},
+    }
+    setup = set_up(make_plan(document, source="test"))
+    assert (setup.attacks_on("a"), setup.defenses_on("a")) == (["LinearBias"], ["none"])
+    assert (setup.attacks_on("b"), setup.defenses_on("b")) == (["RowSum", "LinearBias"], ["none", "Quantize"])
+    assert [len(victim.batches) for victim in setup.victims.values()] == [2, 3]
+    trials = grid(setup)
+    assert {t.defense for t in trials if t.client == "a"} == {"none"}
+    assert not [t for t in trials if t.client == "a" and t.kind == "defense"]
+    document["client"][0] |= {"attacks": ["LinearBaas"], "defenses": ["Clip"]}
+    with pytest.raises(BadConfig) as caught:
+        make_plan(document, source="test")
+    told = "\n".join(caught.value.problems)
+    assert 'did you mean "LinearBias"' in told
+    assert "no defense 'Clip'" in told

@@ -15,7 +15,7 @@ from .checks import examine
 from .criteria import CLEAR, GAIN, worst
 from .evidence import Evidence, Record
 from .schema import Check, ClientInfo, DataInfo, Result, Row, ThreatInfo, Verdict
-from .setup import UNDEFENDED, Setup
+from .setup import Setup
 from .spelling import spell
 from .targets import Victim
 from .trials import Trial, informs
@@ -40,7 +40,7 @@ def assemble(
     rows = [
         _row(setup, evidence, found, client, defense)
         for client in setup.victims
-        for defense in _defenses(setup, client)
+        for defense in setup.defenses_on(client)
     ]
     cells = [summaries.cell(evidence, found, case) for case in evidence.attacks]
     pictures, hashes = showing.gallery(setup, evidence, rows, folder)
@@ -105,10 +105,6 @@ def _claims(evidence: Evidence, client: str) -> list[str]:
                 parts.append(f"they leave {claim['mismatch']:.3g} of the update unexplained{blind}")
             told.append(f"{case.attack} claims {', '.join(parts) or 'nothing'}")
     return told
-
-
-def _defenses(setup: Setup, client: str) -> list[str]:
-    return list(setup.defenses) if setup.victims[client].captured is None else [UNDEFENDED]
 
 
 def _overall(rows: list[Row]) -> Verdict:

@@ -102,6 +102,8 @@ def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = 
     if isinstance(clients, list):
         resolved["client"] = [_client(spec, faults, ("client", i)) for i, spec in enumerate(clients)]
         _unique([c.get("name") for c in clients if isinstance(c, Mapping)], "client", faults)
+        for kind in ("attack", "defense"):
+            _known_choices(resolved, kind, faults)
     plan = None
     try:
         plan = Plan.model_validate(resolved)
@@ -127,6 +129,18 @@ def _spelled(specs: list[Any], kind: str, faults: list[Fault]) -> list[Any]:
         labels.append(None if made is None else label(made))
     _unique(labels, kind, faults)
     return out
+
+
+def _known_choices(resolved: Mapping[str, Any], kind: str, faults: list[Fault]) -> None:
+    """Names of attacks or defenses that a client's table chooses must be those of some in the plan."""
+    made = [construct(spec, kind, []) for spec in resolved.get(kind, ()) if isinstance(spec, Mapping)]
+    known = {name for thing in made if thing is not None for name in (label(thing), type(thing).__name__)}
+    for i, spec in enumerate(resolved["client"]):
+        chosen = spec.get(f"{kind}s") if isinstance(spec, Mapping) else None
+        for name in chosen if isinstance(chosen, list) and known else ():
+            if name not in known:
+                hint = did_you_mean(str(name), known) or f"; the plan has {', '.join(sorted(known))}"
+                faults.append(Fault(("client", i, f"{kind}s"), f"no {kind} {name!r}{hint}"))
 
 
 def _unique(labels: list[Any], kind: str, faults: list[Fault]) -> None:

@@ -20,7 +20,12 @@ Spec = str | Mapping[str, Any]
 
 _LABELS = "RowSum"
 _READERS: dict[str, list[Spec]] = {
-    "gradient": ["RowSum", "LinearBias", {"name": "InvertingGradients", "iterations": 40, "labels": _LABELS}],
+    "gradient": [
+        "RowSum",
+        "Recursive",
+        "LinearBias",
+        {"name": "InvertingGradients", "iterations": 40, "labels": _LABELS},
+    ],
     "delta": ["RowSum", "LinearBias", {"name": "FedAvgMatching", "iterations": 60, "labels": _LABELS}],
 }
 _DEFENSES: list[Spec] = [
@@ -33,8 +38,8 @@ _DEFENSES: list[Spec] = [
 def demo_plan(*, seed: int = 0, budget: float | None = 110.0) -> Plan:
     """A hospital trains a classifier of tissue tiles with its peers. What does the server see?
 
-    Labels, an exact analytic reconstruction and an optimization attack, against no defense and three, each met by an
-    attacker who does not know it and by one who does.
+    Labels, exact reconstructions and an optimization attack, against no defense and three, each met by an attacker who
+    does not know it and by one who does; and a whole batch out of a deep network's gradient.
     """
     return make_plan(
         {
@@ -47,7 +52,16 @@ def demo_plan(*, seed: int = 0, budget: float | None = 110.0) -> Plan:
                     "model": {"name": "mlp", "widths": [32]},
                     "data": {"name": "medical", "size": 32},
                     "recipe": {"examples": 1},
-                }
+                },
+                {
+                    "name": "hospital with ResNet18",
+                    "model": {"name": "resnet18", "init": "torch"},
+                    "data": {"name": "medical", "size": 32},
+                    "recipe": {"examples": 4},
+                    "examples": 4,
+                    "attacks": ["RowSum", "Recursive"],
+                    "defenses": [],
+                },
             ],
             "attack": _READERS["gradient"],
             "defense": _DEFENSES,

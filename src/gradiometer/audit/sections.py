@@ -50,6 +50,10 @@ class ClientSpec(Section):
 
     Either `target = "package.module:function"`, which returns a `Client` and its `Data`; or a captured update with the
     model it belongs to; or a built-in model on built-in data with a recipe.
+
+    Args:
+        examples: private examples that are attacked; None: as many as `[audit] examples`.
+        attacks, defenses: which of the plan's meet this client, by the labels or names that reports call them; None: all.
     """
 
     name: str = Field(min_length=1)
@@ -60,6 +64,9 @@ class ClientSpec(Section):
     recipe: dict[str, Any] = Field(default={})
     loss: str = "cross_entropy"
     trained_steps: int = Field(default=0, ge=0)
+    examples: int | None = Field(default=None, ge=1)
+    attacks: list[str] | None = None
+    defenses: list[str] | None = None
 
 
 class AuditSettings(Section):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gradiometer.core import Attack, Defense, Threat
 
 from .plan import Plan, threat_of
+from .sections import ClientSpec
 from .spelling import build
 from .targets import Victim, build_victim
 from .written import label
@@ -31,12 +32,30 @@ class Setup:
     defenses: dict[str, Defense | None]
     live: bool = False
 
+    def attacks_on(self, client: str) -> list[str]:
+        """Labels of the attacks that are tried on a client."""
+        return _chosen(self._spec(client).attacks, self.attacks)
+
+    def defenses_on(self, client: str) -> list[str]:
+        """Labels of the defenses that a client is tried with; a captured update has the one that its sender had."""
+        if self.victims[client].captured is not None:
+            return [UNDEFENDED]
+        named = self._spec(client).defenses
+        return [name for name in self.defenses if name == UNDEFENDED or name in _chosen(named, self.defenses)]
+
+    def _spec(self, client: str) -> ClientSpec:
+        return self.plan.client[list(self.victims).index(client)]
+
     def attack(self, name: str, defense: str, informed: bool) -> Attack:
         """The attack as it meets this defense."""
         attack = self.attacks[name]
         guard = self.defenses[defense]
         adapted = guard.informed(attack) if informed and guard is not None else None
         return attack if adapted is None else adapted
+
+
+def _chosen(wanted: list[str] | None, known: Iterable[str]) -> list[str]:
+    return [name for name in known if wanted is None or name in wanted or name.partition("(")[0] in wanted]
 
 
 def set_up(

@@ -73,17 +73,21 @@ def build_victim(spec: ClientSpec, plan: Plan) -> Victim:
         if spec.update is not None:
             return _captured(spec)
         client, data = from_target(spec.target) if spec.target is not None else _built_in(spec, plan)
-        return make_victim(spec.name, client, data, plan)
+        return make_victim(spec.name, client, data, plan, spec.examples)
     except GradiometerError as error:
         file = f" ({spec.update})" if spec.update is not None else ""
         error.where = error.where or f'client "{spec.name}"{file}'
         raise
 
 
-def make_victim(name: str, client: Client, data: Data | Batch, plan: Plan) -> Victim:
-    """A victim from live objects; its private examples are drawn without replacement, by the plan's seed."""
+def make_victim(name: str, client: Client, data: Data | Batch, plan: Plan, examples: int | None = None) -> Victim:
+    """A victim from live objects; its private examples are drawn without replacement, by the plan's seed.
+
+    Args:
+        examples: how many are attacked; None: as many as the plan says.
+    """
     data = Data(private=data, layout=client.layout) if isinstance(data, Batch) else data
-    size, wanted = client.recipe.examples, plan.audit.examples
+    size, wanted = client.recipe.examples, examples or plan.audit.examples
     count = -(-wanted // size)
     if count * size > data.private.size:
         raise BadConfig(

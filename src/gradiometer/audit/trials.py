@@ -48,24 +48,25 @@ def grid(setup: Setup) -> list[Trial]:
 
 def _grid(setup: Setup) -> Iterator[Trial]:
     for name, victim in setup.victims.items():
+        attacks, defenses = setup.attacks_on(name), setup.defenses_on(name)
         if setup.plan.audit.controls:
-            for attack in setup.attacks:
+            for attack in attacks:
                 yield _trial(setup, "control", name, attack=attack)
         if victim.data is not None and victim.captured is None:
-            for defense in setup.defenses:
+            # Where this client has no defense, and others do, nothing is to be priced.
+            for defense in defenses if defenses != [UNDEFENDED] or not setup.plan.defense else ():
                 yield _trial(setup, "defense", name, defense=defense)
             if len(victim.batches) > 1:
-                for attack in setup.attacks:
+                for attack in attacks:
                     yield _trial(setup, "decoy", name, attack=attack)
     for number in range(max(len(victim.batches) for victim in setup.victims.values())):
         for name, victim in setup.victims.items():
             if number >= len(victim.batches):
                 continue
-            defenses = setup.defenses if victim.captured is None else {UNDEFENDED: None}
-            for defense, guard in defenses.items():
-                for attack in setup.attacks:
+            for defense in setup.defenses_on(name):
+                for attack in setup.attacks_on(name):
                     yield _trial(setup, "attack", name, defense=defense, attack=attack, batch=number)
-                    if setup.plan.audit.informed and informs(guard, setup, attack):
+                    if setup.plan.audit.informed and informs(setup.defenses[defense], setup, attack):
                         yield _trial(setup, "attack", name, defense=defense, attack=attack, batch=number, informed=True)
 
 

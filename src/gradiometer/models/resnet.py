@@ -123,11 +123,11 @@ def _resnet(
         raise BadConfig(f"{model} is left without channels: its stages would have {widths}", fix="raise width")
     choose("init", init, dict.fromkeys(("he", "torch")))
     with seeded(seed):
-        model = ResNet(shape[0], classes, widths, depth, shortcut, preactivation)
-        for module in model.modules():
+        network = ResNet(shape[0], classes, widths, depth, shortcut, preactivation)
+        for module in network.modules():
             if init == "he" and isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-        return model
+        return network
 
 
 def resnet20(
