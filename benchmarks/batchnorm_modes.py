@@ -37,7 +37,7 @@ def quality(guess: Tensor, truth: Tensor) -> list[float]:
 
 
 def attacked(attack: Attack, recipe: Recipe, private: Batch, index: int) -> list[float]:
-    client = Client(model=resnet20((3, 32, 32), 10, seed=index), layout=LAYOUT, recipe=recipe)
+    client = Client(model=resnet20((3, 32, 32), 10, seed=index, init="torch"), layout=LAYOUT, recipe=recipe)
     update = play(client, private, rng=derive(0, index), threat=Threat(labels=True))
     return quality(attack.run(update, derive(1, index))["x"], private["x"])
 

@@ -90,7 +90,7 @@ def test_noise_is_not_called_exact() -> None:
 def test_refusals_name_the_reason() -> None:
     with pytest.raises(NotApplicable, match="fixed normalization"):
         attacked(resnet18((3, 16, 16), 10, width=0.25), (3, 16, 16), 2, Threat(), mode="train")
-    with pytest.raises(NotApplicable, match="several examples"):
+    with pytest.raises(NotApplicable, match="several examples or a defense"):
         attacked(lenet((3, 16, 16), 10), (3, 16, 16), 3)
     layout = image_layout((3, 16, 16), 10)
     batch = Batch(x=torch.rand(1, 3, 16, 16, generator=derive(1)), y=torch.tensor([4]))

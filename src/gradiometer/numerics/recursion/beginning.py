@@ -48,8 +48,9 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator)
     if isinstance(top, str):
         if one is None:
             raise NotApplicable(
-                f"several examples stand behind the update, and this network does not let them be told apart: {top}",
-                fix="attack an update of one example, or a network that averages its last maps",
+                "the head's gradient is no product of two vectors: several examples or a defense stand behind it, and "
+                f"this network does not let examples be told apart: {top}",
+                fix="attack an undefended update of one example, or a network that averages its last maps",
             )
         return Beginning(deltas={head.name: one}, residues=one)
     read = read_top(graph, gradient, top, rng=rng, examples=None if one is None else 1)
