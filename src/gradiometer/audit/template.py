@@ -25,10 +25,17 @@ target = "client:make"
 # Or an update that was captured in a real federation, with the model it belongs to:
 #   update = "update.safetensors"
 #   model = "client:model"
+# A costly client may meet less of what stands below:
+#   examples = 8
+#   attacks = ["RowSum", "Recursive"]
+#   defenses = []
 
 # Who reads the update. `gradiometer list attacks` names all of them; mylab.attacks:Mine is taken as well.
 [[attack]]
 name = "RowSum"          # labels
+
+[[attack]]
+name = "Recursive"       # exact, layer by layer, where linear algebra suffices
 
 [[attack]]
 name = "LinearBias"      # exact, where the first layer is linear
