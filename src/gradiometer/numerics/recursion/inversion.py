@@ -2,31 +2,30 @@
 
     min_x ||f(x) - h||^2 / ||h||^2
 
-Unlike gradient matching this needs first derivatives only, and h holds many more numbers than x.
+Unlike gradient matching this needs first derivatives only, and h holds many more numbers than x. Examples are
+independent problems that share every evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .graph import Graph
+from gradiometer.numerics.lbfgs import descend
 
-SCALE = 100.0
-"""The objective at the start: it sets the length of the first step."""
+from .graph import Graph, Layer, Norm
 
 STUCK = 1e-3
 """Relative error of the features above which a descent has not found the picture."""
-SLACK = 12
-"""Evaluations between two looks at the progress."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inverted:
-    """The pictures, the relative error of every example's features [n], and the evaluations used."""
+    """The pictures, the relative error of every example's features [n], and the evaluations used, an example each."""
 
     x: Tensor
     error: Tensor
@@ -41,7 +40,7 @@ def invert(
     evaluations: int,
     starts: int = 3,
 ) -> Inverted:
-    """One example after the other, from small noise; not from gray, which is a kink of all ReLUs at once.
+    """All examples at once, from small noise; not from gray, which is a kink of all ReLUs at once.
 
     Args:
         graph: in the precision to compute in; float32 is enough for 130 dB.
@@ -51,55 +50,60 @@ def invert(
         starts: how many are tried where the descent gets stuck.
     """
     shape = graph.nodes[graph.input].shape
-    used, pictures, errors = 0, [], []
     (first, values), *others = targets
-    for b, value in enumerate(values.to(graph.dtype)):
-        best: tuple[float, Tensor] | None = None
-        for _ in range(starts):
-            x = (0.3 * torch.randn(1, *shape, generator=rng)).to(graph.dtype)
-            error, x, count = _descend(graph, first, value[None], x, evaluations)
-            used += count
-            if best is None or error < best[0]:
-                best = error, x
-            if error < STUCK:
-                break
-        assert best is not None
-        error, x = best
-        for name, finer in others if error < STUCK else ():
-            error, x, count = _descend(graph, name, finer[b : b + 1].to(graph.dtype), x, evaluations)
-            used += count
-        errors.append(error)
-        pictures.append(x)
-    return Inverted(x=torch.cat(pictures), error=torch.tensor(errors), evaluations=used)
-
-
-def _descend(graph: Graph, wanted: str, value: Tensor, start: Tensor, evaluations: int) -> tuple[float, Tensor, int]:
-    x = start.clone().requires_grad_()
-    size = value.square().sum().clamp_min(1e-30)
-    with torch.no_grad():
-        first = float((graph.forward(start, wanted) - value).square().sum() / size)
-    scale = SCALE / max(first, 1e-12)
-    curve: list[float] = []
-
-    def closure() -> Tensor:
-        with torch.enable_grad():
-            total = scale * (graph.forward(x, wanted) - value).square().sum() / size
-        (x.grad,) = torch.autograd.grad(total, [x])
-        curve.append(float(total.detach()))
-        return total.detach()
-
-    optimizer = torch.optim.LBFGS(
-        [x],
-        max_iter=SLACK,
-        max_eval=2 * SLACK,
-        history_size=30,
-        line_search_fn="strong_wolfe",
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-    )
-    while len(curve) < evaluations:
-        before = min(curve, default=float("inf"))
-        optimizer.step(closure)
-        if min(curve) > (0.67 if min(curve) < scale * STUCK**2 else 0.97) * before:
+    x = torch.zeros(len(values), *shape, dtype=graph.dtype)
+    error, used = torch.full((len(values),), torch.inf, dtype=graph.dtype), 0
+    for _ in range(starts):
+        left = (error >= STUCK).nonzero()[:, 0]
+        if not len(left):
             break
-    return (min(curve) / scale) ** 0.5, x.detach(), len(curve)
+        noise = (0.3 * torch.randn(len(left), *shape, generator=rng)).to(graph.dtype)
+        found, there, count = _toward(graph, first, values[left], noise, evaluations)
+        better = found < error[left]
+        x[left[better]], error[left[better]], used = there[better], found[better], used + count
+    near = (error < STUCK).nonzero()[:, 0]
+    for name, finer in others if len(near) else ():
+        error[near], x[near], count = _toward(graph, name, finer[near], x[near], evaluations)
+        used += count
+    return Inverted(x=x, error=error, evaluations=used)
+
+
+def _toward(graph: Graph, wanted: str, values: Tensor, start: Tensor, evaluations: int) -> tuple[Tensor, Tensor, int]:
+    forward, values = fused(graph, wanted), values.to(graph.dtype)
+    size = values.flatten(1).square().sum(1).clamp_min(1e-30)
+
+    def objective(x: Tensor, numbers: Tensor) -> Tensor:
+        return (forward(x) - values[numbers]).flatten(1).square().sum(1) / size[numbers]
+
+    def finished(before: Tensor, now: Tensor) -> Tensor:
+        return now > torch.where(now < STUCK**2, 0.67, 0.99) * before
+
+    found = descend(objective, start, evaluations=evaluations, finished=finished)
+    return found.value.sqrt(), found.x, found.evaluations
+
+
+def fused(graph: Graph, wanted: str) -> Callable[[Tensor], Tensor]:
+    """The way from the input to a tensor, with normalization folded into the convolutions in front of it."""
+    steps: dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]] = {}
+    for node in graph.needed(wanted, graph.input):
+        steps[node.name] = node.operation.apply, node.inputs
+        below = graph.nodes[node.inputs[0]]
+        layer, norm, alone = below.operation, node.operation, graph.consumers[below.name] == (node.name,)
+        if isinstance(norm, Norm) and isinstance(layer, Layer) and not layer.dense and alone:
+            steps[node.name] = _folded(layer, norm), below.inputs
+            steps.pop(below.name, None)
+
+    def forward(x: Tensor) -> Tensor:
+        values = {graph.input: x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x}
+        for name, (apply, inputs) in steps.items():
+            values[name] = apply(*(values[i] for i in inputs))
+        return values[wanted]
+
+    return forward
+
+
+def _folded(layer: Layer, norm: Norm) -> Callable[[Tensor], Tensor]:
+    shift = norm.apply(layer.weight.new_zeros(1, len(layer.weight), 1, 1)).flatten()
+    weight = (layer.weight * norm.scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+    bias = shift if layer.bias is None else shift + norm.scale * layer.bias
+    return lambda x: F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
