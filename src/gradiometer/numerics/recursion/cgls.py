@@ -7,46 +7,48 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-Forward = Callable[[Tensor], Sequence[Tensor]]
-Adjoint = Callable[[Sequence[Tensor]], Tensor]
+Point = list[Tensor]
+Forward = Callable[[Point], Sequence[Tensor]]
+Adjoint = Callable[[Sequence[Tensor]], tuple[Point, Tensor]]
 
 
 def cgls(
     forward: Forward,
     adjoint: Adjoint,
     right: Sequence[Tensor],
-    start: Tensor,
+    start: Point,
     *,
     iterations: int,
     accuracy: float,
     lag: int = 8,
-) -> tuple[Tensor, list[Tensor], int]:
+) -> tuple[Point, list[Tensor], int]:
     """Minimizes sum ||forward(x) - right||^2 over x.
 
     Stops when the last `lag` iterations have lowered the objective by less than `accuracy`^2, which estimates from
     below how far ||forward(x)|| was from its final value before them (Hestenes and Stiefel 1952).
 
     Args:
+        adjoint: also tells the squared norm of what it gives, so that x may be carried in any linear image of itself.
         start: first x; left as it is.
         accuracy: in units of the right side's rows.
 
     Returns:
         The minimizer, its residuals (right - forward(x)), and the iterations used.
     """
-    x = start.clone()
+    x = start
     rest = [b - a for a, b in zip(forward(x), right)]
-    slope = adjoint(rest)
-    direction, size = slope, slope.square().sum()
+    slope, size = adjoint(rest)
+    direction = slope
     gains: list[float] = []
     while len(gains) < iterations and float(size) > 0:
         image = forward(direction)
         step = size / torch.stack([a.square().sum() for a in image]).sum()
-        x = x + step * direction
+        x = [a + step * d for a, d in zip(x, direction)]
         rest = [r - step * a for r, a in zip(rest, image)]
-        slope = adjoint(rest)
         gains.append(float(step * size))
-        before, size = size, slope.square().sum()
+        before = size
+        slope, size = adjoint(rest)
         if len(gains) > lag and sum(gains[-lag:]) < accuracy**2:
             break
-        direction = slope + size / before * direction
+        direction = [s + size / before * d for s, d in zip(slope, direction)]
     return x, rest, len(gains)

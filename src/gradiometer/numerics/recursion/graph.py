@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 Pairs = tuple[int, int]
 
@@ -97,6 +98,13 @@ class Layer(Affine):
             and set(self.dilation) == {1}
             and all(k % 2 == 1 and k > 1 and p == k // 2 for k, p in zip(kernel, self.padding))
         )
+
+    def pull(self, delta: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+        """The transpose, without autograd's overhead."""
+        if self.dense:
+            return (delta @ self.weight,)
+        size = (len(delta), *shapes[0])
+        return (conv2d_input(size, self.weight, delta, self.stride, self.padding, self.dilation, self.groups),)
 
     def linear(self, value: Tensor) -> Tensor:
         """The layer without its bias."""
