@@ -76,7 +76,7 @@ def _toward(graph: Graph, wanted: str, values: Tensor, start: Tensor, evaluation
         return (forward(x) - values[numbers]).flatten(1).square().sum(1) / size[numbers]
 
     def finished(before: Tensor, now: Tensor) -> Tensor:
-        return now > torch.where(now < STUCK**2, 0.67, 0.99) * before
+        return now > torch.where(now < STUCK**2, 0.9, 0.99) * before
 
     found = descend(objective, start, evaluations=evaluations, finished=finished)
     return found.value.sqrt(), found.x, found.evaluations
