@@ -184,6 +184,8 @@ def test_a_client_chooses_among_attacks_and_defenses():
     trials = grid(setup)
     assert {t.defense for t in trials if t.client == "a"} == {"none"}
     assert not [t for t in trials if t.client == "a" and t.kind == "defense"]
+    with pytest.raises(BadConfig):
+        make_plan(document | {"attack": 3, "defense": 3}, source="test")
     document["client"][0] |= {"attacks": ["LinearBaas"], "defenses": ["Clip"]}
     with pytest.raises(BadConfig) as caught:
         make_plan(document, source="test")

@@ -133,7 +133,8 @@ def _spelled(specs: list[Any], kind: str, faults: list[Fault]) -> list[Any]:
 
 def _known_choices(resolved: Mapping[str, Any], kind: str, faults: list[Fault]) -> None:
     """Names of attacks or defenses that a client's table chooses must be those of some in the plan."""
-    made = [construct(spec, kind, []) for spec in resolved.get(kind, ()) if isinstance(spec, Mapping)]
+    specs = resolved.get(kind)
+    made = [construct(spec, kind, []) for spec in specs if isinstance(spec, Mapping)] if isinstance(specs, list) else []
     known = {name for thing in made if thing is not None for name in (label(thing), type(thing).__name__)}
     for i, spec in enumerate(resolved["client"]):
         chosen = spec.get(f"{kind}s") if isinstance(spec, Mapping) else None
