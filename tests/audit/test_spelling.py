@@ -104,3 +104,6 @@ def test_a_member_must_be_spelled() -> None:
     with pytest.raises(BadConfig) as caught:
         build({"name": "Chain", "members": [3, {"name": "Clip", "bound": 1.0}]}, "defense")
     assert "members.0" in str(caught.value.problems)
+    with pytest.raises(BadConfig, match="no defense") as caught:
+        build({"name": "Chain", "members": {"name": "Quantize"}}, "defense")
+    assert "write a list" in str(caught.value.problems)

@@ -147,6 +147,9 @@ def arguments(
 def _checked(value: Any, hint: Any, faults: list[Fault], path: Path) -> Any:
     parts = part_classes(hint)
     if parts and isinstance(value, Mapping | str) and not (isinstance(value, str) and str in flat(hint)):
+        if tuple in flat(hint):
+            faults.append(Fault(path, f"write a list, got {shown(value)}"))
+            return None
         return _part(value, parts, faults, path)
     if parts and isinstance(value, list | tuple):
         return tuple(_member(item, parts, faults, (*path, i)) for i, item in enumerate(value))
