@@ -92,17 +92,18 @@ def close(
     z, rest, used = cgls(forward, adjoint, right, start, iterations=iterations, accuracy=0.1 * zero.numel() ** 0.5)
     size = sum(float(r.square().sum()) for r in rest)
     count = sum(int((w > 0).sum()) for w in weights) + known.numel()
-    deviation = torch.zeros(())
+    deviation = torch.zeros_like(zero)
     if generator is not None:
         noise = [torch.randn(b.shape, generator=generator, dtype=b.dtype) * (b != 0) for b in right]
         moved, _, _ = cgls(forward, adjoint, noise, start, iterations=used, accuracy=0.2 * zero.numel() ** 0.5)
-        deviation = from_channels(layer, moved[1], shape).square().mean().sqrt()
+        # Some positions are determined better than others; a group's channels are alike.
+        deviation = moved[1].square().mean(2, keepdim=True).sqrt().expand_as(zero)
     value = from_channels(layer, z[1], shape)
     null = max(0, -(-(zero.numel() - count) // zero.shape[2]))
     return Closed(
         value=value,
         null=null if used < iterations else max(null, 1),
-        deviation=deviation.expand_as(value),
+        deviation=from_channels(layer, deviation, shape),
         excess=(size / max(count - zero.numel(), 1)) ** 0.5,
         iterations=used,
     )

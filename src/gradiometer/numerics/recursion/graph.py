@@ -128,6 +128,11 @@ class Activation(Operation):
     invertible: Callable[[Tensor], Tensor]
     kinked: bool
 
+    @property
+    def cuts(self) -> bool:
+        """Whether negative inputs become zeros."""
+        return self.kinked and float(self.slope(torch.tensor(-1.0))) == 0
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:

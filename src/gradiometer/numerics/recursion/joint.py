@@ -54,15 +54,13 @@ def solve_tensor(
     groups = {layer.groups for layer in layers}
     if len(groups) > 1:
         layers, readers = layers[:1], readers[:1]
-    blocks = [_Block.of(_layer(r), deltas[r.name], node.shape, gradient, ignored.get(r.name, ())) for r in readers]
+    blocks = [Block.of(_layer(r), deltas[r.name], node.shape, gradient, ignored.get(r.name, ())) for r in readers]
     solutions = [
         solve(torch.cat([b.design[g][b.kept[g]] for b in blocks]), torch.cat([b.right[g][b.kept[g]] for b in blocks]))
         for g in range(layers[0].groups)
     ]
     value = from_channels(layers[0], torch.stack([s.x for s in solutions]), node.shape)
-    deviation = from_channels(
-        layers[0], torch.stack([s.deviation[:, None].expand_as(s.x) for s in solutions]), node.shape
-    )
+    deviation = from_channels(layers[0], torch.stack([s.deviation for s in solutions]), node.shape)
     null, iterations, excess = max(s.null for s in solutions), 0, 1.0
     readings = _readings(node, readers, known) if null and known is not None else []
     parts = [s.directions for s in solutions if s.directions is not None]
@@ -107,7 +105,7 @@ def _layer(node: Node) -> Layer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Block:
+class Block:
     """A reader's equations, rows divided by the size of their output channel's delta.
 
     A float32 client's errors are then alike in all rows. `weight` [out] undoes it; `kept` marks the rows to be used.
@@ -126,7 +124,7 @@ class _Block:
         shape: tuple[int, ...],
         gradient: Mapping[str, Tensor],
         ignored: Sequence[int],
-    ) -> _Block:
+    ) -> Block:
         design, right = matrix(layer, delta, shape), right_side(layer, gradient[layer.weight_name])
         groups, rows, _ = design.shape
         kernel = layer.weight[0, 0].numel()

@@ -39,7 +39,7 @@ class Solution:
 
     Args:
         x: [unknowns, columns], without part in the open directions.
-        deviation: expected error of every unknown [unknowns]; infinite where it takes part in an open direction.
+        deviation: expected error of x, entry by entry; infinite where an unknown takes part in an open direction.
         residual: norm of the residual relative to that of the right side.
         condition: about the ratio of the extreme singular values of the column-scaled matrix, or of what is determined.
         null: how many directions are open.
@@ -78,12 +78,13 @@ def _determined(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refi
     for _ in range(refinements):
         y = y + torch.cholesky_solve(scaled.T @ (right - scaled @ y), factor)
     rest = right - scaled @ y
-    level = _level(rest, level, len(scaled) - scaled.shape[1])
-    if not bool(spread.max() < 1e10) or level * float(spread.max()) ** 0.5 > TRUST * float(y.square().mean().sqrt()):
+    levels = _levels(rest, level, len(scaled) - scaled.shape[1])
+    worst = float(levels.square().mean().sqrt()) * float(spread.max()) ** 0.5
+    if not bool(spread.max() < 1e10) or worst > TRUST * float(y.square().mean().sqrt()):
         return None
     return Solution(
         x=y / scale[:, None],
-        deviation=level * spread.sqrt() / scale,
+        deviation=(spread.sqrt() / scale)[:, None] * levels,
         residual=float(rest.norm() / right.norm().clamp_min(1e-300)),
         condition=float(spread.max()) ** 0.5,
     )
@@ -102,12 +103,13 @@ def _partial(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinem
         rest = right - scaled @ (basis @ y)
         y = y + (basis.T @ (scaled.T @ rest)) / eigenvalues[:, None]
     rest = right - scaled @ (basis @ y)
-    level = _level(rest, level, len(scaled) - len(eigenvalues))
+    levels = _levels(rest, level, len(scaled) - len(eigenvalues))
+    level = float(levels.square().mean().sqrt())
     spread = (basis.square() @ (1 / eigenvalues)).sqrt()
     undetermined = basis.square().sum(1) < 1 - 1e-6
     return Solution(
         x=(basis @ y) / scale[:, None],
-        deviation=torch.where(undetermined, torch.inf, level * spread / scale),
+        deviation=torch.where(undetermined, torch.inf, spread / scale)[:, None] * levels,
         residual=float(rest.norm() / right.norm().clamp_min(1e-300)),
         condition=float(eigenvalues[-1] / eigenvalues[0]) ** 0.5 if len(eigenvalues) else float("inf"),
         null=basis.shape[0] - basis.shape[1],
@@ -115,9 +117,10 @@ def _partial(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinem
     )
 
 
-def _level(rest: Tensor, level: float, freedom: int) -> float:
-    """The right side's error as the residual shows it, if there are more equations than it takes to hide it."""
-    return max(level, float(rest.square().mean().sqrt()) * (len(rest) / freedom) ** 0.5) if freedom > 0 else level
+def _levels(rest: Tensor, level: float, freedom: int) -> Tensor:
+    """Every right side's error as its residual shows it, if there are more equations than it takes to hide it."""
+    floor = rest.new_full((rest.shape[1],), level)
+    return torch.maximum(floor, rest.norm(dim=0) / freedom**0.5) if freedom > 0 else floor
 
 
 def _spectrum(scaled: Tensor) -> tuple[Tensor, Tensor]:

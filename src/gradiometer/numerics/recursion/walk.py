@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import second_look
-from .checksum import BORDER, check, from_channel, sums, units
+from .checksum import check, from_channel, sums, units
 from .forward_known import Estimate, Known
 from .graph import Activation, Affine, Graph, Layer, Node, Norm, Reshape, Sum
 from .joint import Answer, lacking, solve_tensor
@@ -67,9 +67,9 @@ def _visit(state: Walk, node: Node) -> None:
     """Solves the node's value where it can be, and hands its delta to the node's inputs."""
     graph, operation, delta = state.graph, node.operation, state.deltas[node.name]
     if isinstance(operation, Activation):
-        value = _value(state, node)
-        state.values[node.name] = _clean(operation, value)
+        value = _seen(operation, _value(state, node))
         state._waiting[node.inputs[0]][node.name] = _sloped(state, node, operation, value, delta)
+        state.values[node.name] = _clean(operation, value, state._units[node.name].slope)
     elif isinstance(operation, Affine):
         if isinstance(operation, Reshape) and any(_reads(state, name) for name in graph.consumers[node.name]):
             state.values[node.name] = _value(state, node)
@@ -98,12 +98,23 @@ def _sloped(state: Walk, node: Node, operation: Activation, value: Estimate, del
     return from_channel(found.delta * found.slope, delta)
 
 
-def _clean(activation: Activation, found: Estimate) -> Estimate:
-    """Outputs of a ReLU are not negative, and those below their error are taken for its zeros."""
+def _seen(activation: Activation, found: Estimate) -> Estimate:
+    """A ReLU has no negative outputs: those that are found show the error of their position, if it is above the expected."""
     value = found.value
-    if activation.kinked and float(activation.slope(value.new_tensor([-1.0]))) == 0:
-        value = torch.where(value > BORDER * found.deviation, value, 0.0)
-    return Estimate(value=value, deviation=found.deviation)
+    if not activation.cuts or value.ndim != 4:
+        return found
+    below = value.clamp_max(0)
+    count = (below < 0).sum(1, keepdim=True)
+    error = (below.square().sum(1, keepdim=True) / count.clamp_min(3)).sqrt()
+    return Estimate(value=value, deviation=torch.maximum(found.deviation, error))
+
+
+def _clean(activation: Activation, found: Estimate, slopes: Tensor) -> Estimate:
+    """Outputs that agree with the slopes: a ReLU gives zero where it is closed, and something above where it is open."""
+    if not activation.cuts:
+        return found
+    open_, least = from_channel(slopes, found.value) > 0, torch.finfo(found.value.dtype).tiny
+    return Estimate(value=torch.where(open_, found.value.clamp_min(least), 0.0), deviation=found.deviation)
 
 
 def _reads(state: Walk, name: str) -> bool:
@@ -208,6 +219,8 @@ def _look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels:
     activation = state.graph.nodes[owner]
     terms = from_channel(found.delta * found.slope, state.deltas[owner])
     state._waiting[activation.inputs[0]][owner] = terms
+    assert isinstance(activation.operation, Activation)
+    state.values[owner] = _clean(activation.operation, state.values[owner], found.slope)
     raise _Again(owner)
 
 
