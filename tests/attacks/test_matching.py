@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from gradiometer.attacks import Matching
-from gradiometer.attacks.image import DLG, FedAvgMatching, GIARunning, InvertingGradients, Modern, SeeThrough
+from gradiometer.attacks.image import (
+    DLG,
+    FedAvgMatching,
+    GIARunning,
+    InvertingGradients,
+    LinearBias,
+    Modern,
+    Recursive,
+    SeeThrough,
+)
 from gradiometer.attacks.inference import RowSum
 from gradiometer.attacks.matching import LBFGS, Adam
 from gradiometer.attacks.matching.descent import factor
@@ -68,6 +77,23 @@ def test_a_label_step_stands_in_for_the_grant(tiny_client: Client, digits_data: 
     assert guess.notes["labels"] == "RowSum"
     with pytest.raises(MissingKnowledge, match="`labels`"):
         FAST.run(update, derive(1))
+
+
+def test_another_attack_is_a_start(tiny_client: Client, digits_data: Data) -> None:
+    batch, update = observed(tiny_client, digits_data, threat=Threat())
+    first = LinearBias().run(update, derive(1))
+    guess = replace(FAST, start=LinearBias(), labels=RowSum(), iterations=1).run(update, derive(1))
+    assert guess.notes["start"] == "LinearBias"
+    assert quality(guess["x"], first["x"]) > 60
+    hidden = replace(FAST, start=Recursive(), iterations=1).run(update, derive(1))
+    assert hidden.notes["labels"] == "Recursive"
+    assert torch.equal(hidden["y"], batch["y"])
+
+
+def test_a_start_that_is_refused_is_told(tiny_client: Client, digits_data: Data) -> None:
+    _, update = observed(replace(tiny_client, recipe=Recipe(examples=2)), digits_data, 2)
+    guess = replace(FAST, start=Recursive(), iterations=3).run(update, derive(1))
+    assert guess.notes["start"].startswith("Recursive refused")
 
 
 def test_restarts_are_chosen_by_the_objective_and_further_starts_differ(tiny_client: Client, digits_data: Data) -> None:

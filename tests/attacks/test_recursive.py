@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gradiometer.attacks.image import Recursive
+from gradiometer.attacks.image.verifying import Verifier
 from gradiometer.core import (
     Batch,
     Client,
@@ -69,6 +70,25 @@ def test_a_narrow_network_is_not_called_exact() -> None:
     _, guess = attacked(lenet((3, 16, 16), 10, activation="relu", channels=4), (3, 16, 16), 1)
     assert not guess.notes["exact"]
     assert guess.notes["stopped"]
+
+
+def test_too_few_equations_are_filled_smoothly_and_told_so() -> None:
+    batch, guess = attacked(lenet((3, 16, 16), 10, activation="relu", channels=12), (3, 16, 16), 1)
+    assert not guess.notes["exact"]
+    assert "smoothest picture" in guess.notes["way"]
+    assert worst_psnr(batch, guess) > 25
+
+
+def test_a_kink_does_not_decide_what_is_exact() -> None:
+    model = lenet((3, 16, 16), 10, activation="relu", channels=24)
+    layout = image_layout((3, 16, 16), 10)
+    batch = Batch(x=torch.rand(1, 3, 16, 16, generator=derive(1)), y=torch.tensor([4]))
+    update = play(Client(model=model, layout=layout), batch, rng=derive(0), threat=NOTHING)
+    verifier = Verifier(update=update, labels=batch["y"])
+    for error, exact in ((1e-7, True), (1e-4, False), (1e-2, False)):
+        x = batch["x"] + error * torch.randn(batch["x"].shape, generator=derive(5))
+        agreement, limit = verifier.verdict(x, derive(6))
+        assert (agreement <= limit) == exact, error
 
 
 def test_noise_is_not_called_exact() -> None:

@@ -10,25 +10,24 @@ from torch import Tensor, nn
 
 from gradiometer.core import (
     Attack,
-    Batch,
     Card,
     Guess,
     NotApplicable,
-    Recipe,
     Update,
-    simulate,
     spawn,
 )
+from gradiometer.numerics.recursion import filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
-from gradiometer.numerics.recursion.inversion import invert
+from gradiometer.numerics.recursion.graph import Node
+from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
 
-FLOAT32_LIMIT = 3e-6
-"""Relative error of a gradient that a float32 client's own rounding explains. A cautious guess, not yet measured across machines."""
-NOISE, DRAWS = 1e-6, 8
-"""Relative error of pictures that counts as none (120 dB), and how many draws of it show how far it moves the gradient."""
+from .verifying import Verifier
+
+FILLS, GOOD = 2, 0.01
+"""From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +70,13 @@ class Recursive(Attack):
         graph = trace(model, shape)
         top = begin(graph, gradient, rng=spawn(rng))
         found = walk(graph, gradient, top.deltas)
-        x, way = self._pictures(update, found, rng)
+        verifier = Verifier(update=update, labels=top.labels)
+        x, way = self._pictures(found, verifier, rng)
         notes = {"examples": len(top.labels), "way": way, "stopped": found.stopped, **_log(top, found)}
         if x is None:
             return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
         x = update.layout["x"].clamp(x.float())
-        agreement, limit = _verify(update, x, top.labels, spawn(rng))
+        agreement, limit = verifier.verdict(x, spawn(rng))
         exact = agreement <= limit
         return Guess(
             tensors={"x": x, "y": top.labels},
@@ -85,22 +85,45 @@ class Recursive(Attack):
             notes={**notes, "exact": exact, "agreement": agreement, "limit": limit},
         )
 
-    def _pictures(self, update: Update, found: Walk, rng: torch.Generator) -> tuple[Tensor | None, str]:
+    def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str]:
+        """The pictures and the way that led there; of several ways the one whose gradient is nearest to the sent one."""
         graph, frontier = found.graph, found.frontier
         if frontier is None:
             return None, "nothing above the input is determined"
-        known = found.values[frontier]
         if frontier == graph.input:
-            return known.value, "linear algebra to the pixels"
+            return found.values[frontier].value, "linear algebra to the pixels"
+        lowest = filling.readable(found)[:FILLS]
+        if not lowest or lowest[0].name != graph.input:
+            x, way, near = self._descended(found, verifier.update, rng)
+            if near:
+                return x, way
+            ways = [(verifier.distance(x), x, way)]
+        else:
+            ways = []
+        box = verifier.update.layout["x"].clamp
+        for node in lowest:
+            if min((distance for distance, _, _ in ways), default=1.0) > GOOD:
+                x = box(filling.fill(found, node, box, evaluations=self.evaluations)).float()
+                ways.append(
+                    (verifier.distance(x), x, f"the smoothest picture that the equations of {_named(node)} allow")
+                )
+        _, x, way = min(ways, key=lambda found: found[0])
+        return x, way
+
+    def _descended(self, found: Walk, update: Update, rng: torch.Generator) -> tuple[Tensor, str, bool]:
+        """Pictures whose maps are the known ones; whether that succeeded for all."""
+        graph, frontier = found.graph, found.graph.nodes[str(found.frontier)]
         single = trace(update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
         targets = [(name, found.values[name].value) for name in found.targets()]
         result = invert(single, targets, rng=spawn(rng), evaluations=self.evaluations)
-        where = graph.nodes[frontier].operation.where
-        shape = " x ".join(map(str, graph.nodes[frontier].shape))
-        return (
-            result.x,
-            f"descent from {where} ({shape}), {result.evaluations} evaluations, error {float(result.error.max()):.0e}",
+        way = (
+            f"descent from {_named(frontier)}, {result.evaluations} evaluations, error {float(result.error.max()):.0e}"
         )
+        return result.x, way, bool((result.error < STUCK).all())
+
+
+def _named(node: Node) -> str:
+    return f"{node.operation.where} ({' x '.join(map(str, node.shape))})"
 
 
 def _refuse(update: Update, model: nn.Module) -> None:
@@ -118,34 +141,6 @@ def _refuse(update: Update, model: nn.Module) -> None:
             "Recursive needs fixed normalization statistics, and this client normalizes by its own batch",
             fix="attack a client in eval mode, or choose a matching attack",
         )
-
-
-def _verify(update: Update, x: Tensor, y: Tensor, rng: torch.Generator) -> tuple[float, float]:
-    """How far the gradient that the guess would cause is from the sent one, and how far rounding explains.
-
-    A unit at its kink makes the gradient jump where the guess stands on its other side: neighbors of the guess stand for
-    it, so that neither such a jump nor the lack of one decides.
-    """
-    sent = update.as_gradient()
-    model, loss, recipe = update.need("model"), update.need("loss"), Recipe(examples=len(x))
-    total = sum(float(value.double().square().sum()) for value in sent.values()) ** 0.5
-
-    def caused(pictures: Tensor) -> dict[str, Tensor]:
-        return simulate(model, loss, recipe, Batch(x=pictures, y=y)).values
-
-    here, size = caused(x), NOISE * float(x.square().mean().sqrt())
-    agreement, limit, moved = _distance(here, sent) / total, FLOAT32_LIMIT, float("inf")
-    for _ in range(DRAWS):
-        if agreement <= limit:
-            break
-        draw = caused(x + size * torch.randn(x.shape, generator=rng))
-        moved = min(moved, _distance(draw, here) / total)
-        agreement, limit = min(agreement, _distance(draw, sent) / total), max(FLOAT32_LIMIT, 3 * moved)
-    return agreement, limit
-
-
-def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    return sum(float((one[name].double() - other[name].double()).square().sum()) for name in other) ** 0.5
 
 
 def _log(top: Beginning, found: Walk) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gradiometer.numerics.priors import Prior, TotalVariation
 
 from .descent import Adam, Descent
 from .problem import Problem, pictures, simulated_client
-from .starts import Start
+from .starts import HeadStart, Start, head_start
 from .trial import Budget, Exhausted, Trial
 
 
@@ -30,7 +30,8 @@ class Matching(Attack):
         distance: of updates.
         priors: penalties on the pictures.
         optimizer: `Adam` or `LBFGS`, with step size and schedule.
-        start: `randn`, `gray`, `mean` (of the public data), `patterned` (a repeated tile) or `zeros`.
+        start: `randn`, `gray`, `mean` (of the public data), `patterned` (a repeated tile) or `zeros`; or an attack, from
+            whose pictures the descent goes on, with its labels where no others are known (from gray if it finds none).
         boxed: pictures are brought back to their legal range after every step.
         median_every: a 3 x 3 median filter every so many evaluations.
         restarts: how many starts are descended side by side; the lowest objective is returned.
@@ -53,7 +54,7 @@ class Matching(Attack):
     distance: Distance = Cosine()
     priors: tuple[Prior, ...] = (TotalVariation(),)
     optimizer: Descent = Adam()
-    start: Start = "gray"
+    start: Start | Attack = "gray"
     boxed: bool = True
     median_every: int | None = None
     restarts: int = 1
@@ -80,8 +81,9 @@ class Matching(Attack):
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
         budget = Budget(evaluations=self.iterations, seconds=self.seconds, patience=self.patience)
-        problem, source = self._problem(update, spawn(rng))
-        trials = [self._trial(problem, budget, spawn(rng), again=i > 0) for i in range(self.restarts)]
+        start = head_start(self.start, update, spawn(rng)) if isinstance(self.start, Attack) else None
+        problem, source = self._problem(update, spawn(rng), start)
+        trials = [self._trial(problem, budget, spawn(rng), start, again=i > 0) for i in range(self.restarts)]
         self._descend(trials)
         best = min(trials, key=lambda trial: trial.value)
         if not best.best:
@@ -102,6 +104,7 @@ class Matching(Attack):
                 "stopped": [trial.stopped for trial in trials],
                 "objectives": [trial.value for trial in trials],
                 **({"match": self.match} if update.sends == "delta" else {}),
+                **({"start": start.way} if start is not None else {}),
             },
         )
 
@@ -111,11 +114,16 @@ class Matching(Attack):
 
     def observing(self, channel: Channel) -> Matching:
         labels = None if self.labels is None else self.labels.observing(channel) or self.labels
-        return replace(self, channel=channel, labels=labels)
+        start = self.start.observing(channel) or self.start if isinstance(self.start, Attack) else self.start
+        return replace(self, channel=channel, labels=labels, start=start)
 
-    def _problem(self, update: Update, rng: torch.Generator) -> tuple[Problem, str]:
+    def _problem(self, update: Update, rng: torch.Generator, start: HeadStart | None = None) -> tuple[Problem, str]:
         like = pictures(update, type(self).__name__)
-        labels, source = self._labels(update, rng)
+        if start is not None and start.y is not None and update.labels is None and self.labels is None:
+            labels: Tensor | None = start.y
+            source = type(self.start).__name__
+        else:
+            labels, source = self._labels(update, rng)
         values = update.values if self.channel is None else self.channel.decode(update.values)
         known = update.replace(labels=labels, values=values)
         terms = tuple(prior.term(known) for prior in self.priors)
@@ -143,9 +151,12 @@ class Matching(Attack):
             return update.need("labels"), ""
         raise NotApplicable("the layout names no labels; this attack simulates a loss that needs them")
 
-    def _trial(self, problem: Problem, budget: Budget, rng: torch.Generator, *, again: bool) -> Trial:
+    def _trial(
+        self, problem: Problem, budget: Budget, rng: torch.Generator, start: HeadStart | None, *, again: bool
+    ) -> Trial:
+        kind = "gray" if isinstance(self.start, Attack) else self.start
         return Trial(
-            unknowns=problem.start(self.start, rng, again=again),
+            unknowns=problem.start(kind, rng, again=again, x=None if start is None else start.x),
             objective=problem.objective,
             project=problem.project,
             budget=budget,

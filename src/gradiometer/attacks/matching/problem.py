@@ -48,9 +48,9 @@ class Problem:
     def field(self) -> Field:
         return self.update.layout["x"]
 
-    def start(self, kind: Start, rng: torch.Generator, *, again: bool = False) -> list[Tensor]:
-        """First unknowns: pictures, and logits drawn from a normal distribution where labels are unknown."""
-        x = picture_start(kind, self.update, self.field, like=self.like, again=again, rng=rng)
+    def start(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> list[Tensor]:
+        """First unknowns: pictures (these, where given), and normal logits where labels are unknown."""
+        x = picture_start(kind, self.update, self.field, like=self.like, again=again, rng=rng, x=x)
         if self.labels is not None:
             return [x]
         logits = torch.randn(self.like.shape[0], _classes(self.update), generator=rng)

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gradiometer.core import Field, Update
+from gradiometer.core import Attack, Field, NotApplicable, Update
 
 Start = Literal["randn", "gray", "mean", "patterned", "zeros"]
 TILE = 4
 NOISE = 0.1
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeadStart:
+    """What another attack found: pictures [n, *shape] and labels [n], each None where it found none; and how."""
+
+    x: Tensor | None
+    y: Tensor | None
+    way: str
+
+
+def head_start(attack: Attack, update: Update, rng: torch.Generator) -> HeadStart:
+    """Runs the attack. A refusal, or another number of examples than stands behind the update, is no start, but told."""
+    name = type(attack).__name__
+    try:
+        guess = attack.run(update, rng)
+    except NotApplicable as refusal:
+        return HeadStart(x=None, y=None, way=f"{name} refused: {refusal.message}")
+    wrong = {key: len(value) for key, value in guess.tensors.items() if len(value) != update.need("batch_size")}
+    if wrong:
+        return HeadStart(x=None, y=None, way=f"{name} found {max(wrong.values())} examples of {update.batch_size}")
+    x, y = guess.tensors.get("x"), guess.tensors.get("y")
+    return HeadStart(x=x, y=y, way=name if x is not None else f"{name} found no pictures")
+
+
 def picture_start(
-    kind: Start, update: Update, field: Field, *, like: Tensor, again: bool, rng: torch.Generator
+    kind: Start,
+    update: Update,
+    field: Field,
+    *,
+    like: Tensor,
+    again: bool,
+    rng: torch.Generator,
+    x: Tensor | None = None,
 ) -> Tensor:
     """A first guess of all pictures, in normalized units.
 
@@ -23,19 +54,22 @@ def picture_start(
         kind: `randn`, normal noise; `gray`, the middle of the legal range; `mean`, the public mean picture;
             `patterned`, one random 4 x 4 tile repeated (Wei et al. 2020, arXiv:2004.10397); `zeros`.
         like: dtype and device of the result, [n, channels, height, width].
+        x: pictures to start from instead.
         again: a further start of the same attack; constant starts get noise of a tenth, to be a start of their own.
 
     Raises:
         MissingKnowledge: `mean` without public data.
     """
     shape = like.shape
-    if kind == "randn":
+    if x is not None:
+        start = x.to(like)
+    elif kind == "randn":
         return torch.randn(shape, generator=rng).to(like)
-    if kind == "patterned":
+    elif kind == "patterned":
         tile = torch.randn(*shape[:2], TILE, TILE, generator=rng)
         times = [-(-side // TILE) for side in shape[2:]]
         return tile.repeat(1, 1, *times)[..., : shape[2], : shape[3]].contiguous().to(like)
-    if kind == "mean":
+    elif kind == "mean":
         start = update.need("public")["x"].mean(0, keepdim=True).to(like).expand(shape).contiguous()
     elif kind == "gray":
         start = field.normalize(torch.full_like(like, (field.low + field.high) / 2))

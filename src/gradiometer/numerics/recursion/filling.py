@@ -1,6 +1,6 @@
 """The smoothest pictures among those that the equations allow, where the walk had to leave some directions open.
 
-Of the lowest tensor u that layers with known derivatives read:
+Of a tensor u that layers with known derivatives read:
 
     min_x  ||A u(x) - dW||^2 + ||W u(x) - z||^2 (where z is known) + ||max(W u(x) - z, 0)||^2 (where z is a limit)
            + ||x - box(x)||^2 + weight * sum sqrt(|differences of neighbors|^2 + smooth^2)
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gradiometer.numerics.lbfgs import descend
+from gradiometer.numerics.lbfgs import Objective, descend
 
 from .equations import to_channels
 from .forward_known import Known, outputs
@@ -33,18 +33,16 @@ SMOOTH = 0.02
 Rows = Callable[[Tensor], Tensor]
 
 
-def reach(found: Walk) -> Node | None:
-    """The lowest tensor that a convolution with known derivatives reads."""
-    graph = found.graph
-    read = (n for n in graph.nodes.values() if any(name in found.deltas for name in graph.consumers[n.name]))
-    return next((n for n in read if len(n.shape) == 3 and _readers(found, n)), None)
+def readable(found: Walk) -> list[Node]:
+    """Maps that a convolution with known derivatives reads, the lowest first."""
+    return [node for node in found.graph.nodes.values() if len(node.shape) == 3 and _readers(found, node)]
 
 
 def fill(found: Walk, node: Node, box: Callable[[Tensor], Tensor], *, evaluations: int) -> Tensor:
     """The network's inputs [n, channels, height, width].
 
     Args:
-        node: what `reach` gave.
+        node: one of `readable`.
         box: the nearest legal pictures.
         evaluations: upper limit, for every weight of the smoothness.
     """
@@ -53,21 +51,22 @@ def fill(found: Walk, node: Node, box: Callable[[Tensor], Tensor], *, evaluation
     rows = [part for reader in readers for part in _rows(found, node, reader)]
     examples = len(found.deltas[readers[0].name])
 
-    def objective(points: Tensor, _: Tensor) -> Tensor:
-        return torch.stack([value(point) for point in points])
-
-    def value(x: Tensor) -> Tensor:
+    def value(x: Tensor, weight: float) -> Tensor:
         u = graph.forward(x, node.name) if node.name != graph.input else x
         data = torch.stack([part(u) for part in rows]).sum() + (x - box(x)).square().mean()
         return data + weight * _roughness(x)
 
-    def finished(before: Tensor, now: Tensor) -> Tensor:
-        return now > 0.999 * before
+    def objective(weight: float) -> Objective:
+        return lambda points, _: torch.stack([value(point, weight) for point in points])
 
     x = torch.zeros(1, examples, *graph.nodes[graph.input].shape, dtype=graph.dtype)
     for weight in WEIGHTS:
-        x = descend(objective, x, evaluations=evaluations, finished=finished).x
+        x = descend(objective(weight), x, evaluations=evaluations, finished=_settled).x
     return x[0]
+
+
+def _settled(before: Tensor, now: Tensor) -> Tensor:
+    return now > 0.999 * before
 
 
 def _roughness(x: Tensor) -> Tensor:

@@ -1,0 +1,58 @@
+"""Whether a guess is exact: the gradient that it would cause is the one that was sent, up to rounding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Batch, Recipe, Update, Values, simulate
+
+FLOAT32_LIMIT = 3e-6
+"""Relative error of a gradient that a float32 client's own rounding explains. A cautious guess, not yet measured across machines."""
+NOISE, DRAWS = 1e-6, 8
+"""Relative error of pictures that counts as none (120 dB), and how many draws of it show how far it moves the gradient."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verifier:
+    """Compares what pictures with these labels would send with what was sent."""
+
+    update: Update
+    labels: Tensor
+
+    def caused(self, x: Tensor) -> Values:
+        """The mean gradient of pictures [n, *shape], by parameter."""
+        recipe = Recipe(examples=len(x))
+        return simulate(self.update.need("model"), self.update.need("loss"), recipe, Batch(x=x, y=self.labels)).values
+
+    def distance(self, x: Tensor) -> float:
+        """Relative distance of the caused gradient from the sent one."""
+        sent = self.update.as_gradient()
+        return _distance(self.caused(x), sent) / _size(sent)
+
+    def verdict(self, x: Tensor, rng: torch.Generator) -> tuple[float, float]:
+        """How far the caused gradient is from the sent one, and how far rounding explains.
+
+        A unit at its kink makes the gradient jump where the guess stands on its other side: neighbors of the guess
+        stand for it, so that neither such a jump nor the lack of one decides.
+        """
+        sent, here = self.update.as_gradient(), self.caused(x)
+        total, size = _size(sent), NOISE * float(x.square().mean().sqrt())
+        agreement, limit, moved = _distance(here, sent) / total, FLOAT32_LIMIT, float("inf")
+        for _ in range(DRAWS):
+            if agreement <= limit:
+                break
+            draw = self.caused(x + size * torch.randn(x.shape, generator=rng))
+            moved = min(moved, _distance(draw, here) / total)
+            agreement, limit = min(agreement, _distance(draw, sent) / total), max(FLOAT32_LIMIT, 3 * moved)
+        return agreement, limit
+
+
+def _size(values: Values) -> float:
+    return sum(float(value.double().square().sum()) for value in values.values()) ** 0.5
+
+
+def _distance(one: Values, other: Values) -> float:
+    return sum(float((one[name].double() - other[name].double()).square().sum()) for name in other) ** 0.5
