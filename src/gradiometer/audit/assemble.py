@@ -8,12 +8,13 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gradiometer.core import trainable
+from gradiometer.core import Threat, trainable
 
 from . import advice, showing, summaries
 from .checks import examine
 from .criteria import CLEAR, GAIN, worst
 from .evidence import Evidence, Record
+from .metering import metered
 from .schema import Check, ClientInfo, DataInfo, Result, Row, ThreatInfo, Verdict
 from .setup import Setup
 from .spelling import spell
@@ -65,7 +66,7 @@ def assemble(
         level=worst(finding.severity for finding in problems),
         headline=advice.headline(rows),
         threat=_threat(setup),
-        clients=[_client(victim) for victim in setup.victims.values()],
+        clients=[_client(victim, setup.threat) for victim in setup.victims.values()],
         rows=rows,
         cells=cells,
         findings=problems,
@@ -125,7 +126,7 @@ def _threat(setup: Setup) -> ThreatInfo:
     )
 
 
-def _client(victim: Victim) -> ClientInfo:
+def _client(victim: Victim, threat: Threat) -> ClientInfo:
     client, data = victim.client, victim.data
     card = DataInfo(name="not given") if data is None else DataInfo(**asdict(data.card))
     return ClientInfo(
@@ -136,6 +137,7 @@ def _client(victim: Victim) -> ClientInfo:
         layout={name: _finite(asdict(field)) for name, field in client.layout.items()},
         data=card,
         classes=list(data.names) if data is not None else [],
+        meter=metered(victim, threat),
     )
 
 

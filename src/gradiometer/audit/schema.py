@@ -36,6 +36,26 @@ class DataInfo(Record):
     public: bool = False
 
 
+class MeterLayer(Record):
+    """Equations and unknowns of one layer's input; rank and gap of its gradient where it has shift structure, else 0."""
+
+    where: str
+    shape: list[int]
+    unknowns: int
+    missing: int
+    rank: int = 0
+    gap: float = 0.0
+
+
+class Meter(Record):
+    """What exact recursion is predicted to reach on an undefended update of this client; `examples` 0: not read."""
+
+    verdict: Literal["exact", "partial", "not"]
+    reason: str = ""
+    examples: int = 0
+    layers: list[MeterLayer] = Field(default_factory=list)
+
+
 class ClientInfo(Record):
     """What was audited: the victim's side."""
 
@@ -46,6 +66,7 @@ class ClientInfo(Record):
     layout: dict[str, Any]
     data: DataInfo
     classes: list[str] = Field(default_factory=list)
+    meter: Meter | None = None
 
 
 class ThreatInfo(Record):

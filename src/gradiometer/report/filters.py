@@ -67,6 +67,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": figures.duration,
     "field": field,
     "lower_first": lambda text: text[:1].lower() + text[1:],
+    "meter": words.meter_line,
     "moment": figures.moment,
     "number": figures.number,
     "percent": figures.percent,

@@ -27,6 +27,11 @@ def render_markdown(result: Result) -> str:
     lines += [f"- Knows, besides the update: {text(', '.join(result.threat.granted) or 'nothing')}"]
     lines += [f"- Does not know: {text(', '.join(result.threat.withheld) or 'nothing is withheld')}"]
     lines += [f"- Client {text(client.name)}: {text(words.client_line(client))}" for client in result.clients]
+    lines += [
+        f"- Exact recursion on {text(client.name)} without defense: {text(words.meter_line(client.meter))}"
+        for client in result.clients
+        if client.meter
+    ]
     for client in words.clients_of(result):
         rows = [row for row in result.rows if row.client == client]
         lines += ["", f"## Defenses: {text(client)}", "", *table(DEFENSES, map(_row, rows))]

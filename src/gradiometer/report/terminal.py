@@ -43,6 +43,10 @@ def render_terminal(result: Result, *, width: int = 100, color: bool = False) ->
             console.print()
             console.print(Text(words.one_line(client), style="bold"))
             console.print(_defenses(rows, console.width))
+    metered = [
+        (client.name, words.one_line(words.meter_line(client.meter)), "") for client in result.clients if client.meter
+    ]
+    _section(console, "Exact recursion, predicted without defense", metered)
     advice = [("", words.one_line(f"{a.client}: {a.text}"), "") for a in result.recommendations]
     _section(console, "What to do", advice)
     order = sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity))

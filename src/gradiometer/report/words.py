@@ -8,7 +8,7 @@ import unicodedata
 from typing import Any
 
 from gradiometer.audit import toml
-from gradiometer.audit.schema import Cell, Check, ClientInfo, Estimate, Result, Row, Severity, Status, Verdict
+from gradiometer.audit.schema import Cell, Check, ClientInfo, Estimate, Meter, Result, Row, Severity, Status, Verdict
 
 from .figures import count, percent
 
@@ -78,6 +78,21 @@ def client_line(client: ClientInfo) -> str:
     """`resnet20, 272,474 parameters, on medical tiles (private)`."""
     access = "public" if client.data.public else "private"
     return f"{client.model}, {count(client.parameters)} parameters, on {client.data.name} ({access})"
+
+
+def meter_line(meter: Meter) -> str:
+    """`exact reconstruction predicted; a batch of 4, read off rank 64 of layer4.1.conv2 (gap 30,000)`."""
+    told = {
+        "exact": "exact reconstruction is predicted",
+        "partial": "upper layers only are determined",
+        "not": "nothing is determined",
+    }[meter.verdict]
+    seen = next((layer for layer in meter.layers if layer.rank), None)
+    if meter.examples and seen is not None:
+        told += (
+            f"; a batch of {meter.examples}, read off rank {seen.rank} of {seen.where} (gap {count(round(seen.gap))})"
+        )
+    return f"{told}: {meter.reason}" if meter.reason else told
 
 
 def at_least(level: Severity, threshold: str) -> bool:

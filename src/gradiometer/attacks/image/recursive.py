@@ -20,6 +20,7 @@ from gradiometer.numerics.recursion import filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
 from gradiometer.numerics.recursion.graph import Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
+from gradiometer.numerics.recursion.meter import Meter, meter
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
@@ -84,6 +85,22 @@ class Recursive(Attack):
             objective=agreement,
             notes={**notes, "exact": exact, "agreement": agreement, "limit": limit},
         )
+
+    def meter(self, update: Update) -> Meter:
+        """What this attack is predicted to reach, by counting equations and reading spectra; nothing is solved.
+
+        Raises:
+            MissingKnowledge, BadInput: no prediction can be made.
+        """
+        update = update.to("cpu")
+        model = update.need("model")
+        try:
+            _refuse(update, model)
+            graph = trace(model, update.layout["x"].shape)
+        except NotApplicable as refusal:
+            return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
+        gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
+        return meter(graph, gradient, examples=update.batch_size)
 
     def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str]:
         """The pictures and the way that led there; of several ways the one whose gradient is nearest to the sent one."""
