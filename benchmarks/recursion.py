@@ -1,7 +1,8 @@
-"""Exact recursion on CIFAR-10: LeNet of several widths, ResNet18 with batches, without labels or batch size.
+"""Exact recursion on CIFAR-10: LeNet of several widths, a small ViT, ResNet18 with batches, all without labels or batch size.
 
     GRADIOMETER_DATA=... python benchmarks/recursion.py lenet
     GRADIOMETER_DATA=... python benchmarks/recursion.py resnet18 --batches 1 2 4
+    GRADIOMETER_DATA=... python benchmarks/recursion.py vit
 
 Every row draws its own pictures from `cifar10_test3000` and its own untrained network; gradients are torch's in float32.
 ResNet18 starts from torch's default weights. With `--init he` its logits exceed ten, and an example that is classified
@@ -23,7 +24,7 @@ from cifar import LAYOUT, pictures
 from gradiometer.attacks.image import Recursive
 from gradiometer.core import Batch, Client, Guess, NotApplicable, Recipe, Threat, derive, play
 from gradiometer.metrics.image import pixels, psnr
-from gradiometer.models import lenet, resnet18
+from gradiometer.models import lenet, resnet18, vit
 from gradiometer.numerics.assignment import assign
 from gradiometer.numerics.intervals import median_interval, wilson
 
@@ -98,7 +99,7 @@ def row(
 def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("lenet", "resnet18"))
+    parser.add_argument("what", choices=("lenet", "vit", "resnet18"))
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--init", choices=("torch", "he"), default="torch")
@@ -116,6 +117,18 @@ def main() -> None:
                     options.draws,
                     options.sheet,
                     (decibels, 0.0, limit),
+                )
+            )
+    elif options.what == "vit":
+        for pool in ("class", "mean"):
+            good.append(
+                row(
+                    f"ViT, patch 4, pool {pool}",
+                    lambda seed, p=pool: vit((3, 32, 32), 10, pool=p, seed=seed),
+                    1,
+                    options.draws,
+                    options.sheet,
+                    (60.0, 0.0, 60.0),
                 )
             )
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -16,12 +17,14 @@ from gradiometer.core import (
     NotApplicable,
     Recipe,
     Update,
+    clone_model,
     simulate,
     spawn,
 )
 from gradiometer.numerics.recursion.beginning import Beginning, begin
 from gradiometer.numerics.recursion.inversion import invert
 from gradiometer.numerics.recursion.record import Walk
+from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
 
@@ -71,7 +74,7 @@ class Recursive(Attack):
         graph = trace(model, shape)
         top = begin(graph, gradient, rng=spawn(rng))
         found = walk(graph, gradient, top.deltas)
-        x, way = self._pictures(update, found, rng)
+        x, way = self._pictures(update, found, top.labels, rng)
         notes = {"examples": len(top.labels), "way": way, "stopped": found.stopped, **_log(top, found)}
         if x is None:
             return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
@@ -85,8 +88,11 @@ class Recursive(Attack):
             notes={**notes, "exact": exact, "agreement": agreement, "limit": limit},
         )
 
-    def _pictures(self, update: Update, found: Walk, rng: torch.Generator) -> tuple[Tensor | None, str]:
-        graph, frontier = found.graph, found.frontier
+    def _pictures(self, update: Update, found: Walk, y: Tensor, rng: torch.Generator) -> tuple[Tensor | None, str]:
+        graph, frontier, left = found.graph, found.frontier, found.remainder
+        if left is not None:
+            way = f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient"
+            return settle(_gradient_of(update, y), list(found.gradient.values()), left), way
         if frontier is None:
             return None, "nothing above the input is determined"
         known = found.values[frontier]
@@ -118,6 +124,19 @@ def _refuse(update: Update, model: nn.Module) -> None:
             "Recursive needs fixed normalization statistics, and this client normalizes by its own batch",
             fix="attack a client in eval mode, or choose a matching attack",
         )
+
+
+def _gradient_of(update: Update, y: Tensor) -> Callable[[Tensor], list[Tensor]]:
+    """The gradient that an input would cause, in its precision, tensor by tensor in the update's order."""
+    single, loss, names = update.need("model"), update.need("loss"), list(update.as_gradient())
+    double = clone_model(single).double()
+
+    def caused(x: Tensor) -> list[Tensor]:
+        model = double if x.dtype == torch.float64 else single
+        values = simulate(model, loss, Recipe(examples=len(x)), Batch(x=x, y=y), differentiable=True).values
+        return [values[name] for name in names]
+
+    return caused
 
 
 def _verify(update: Update, x: Tensor, y: Tensor, rng: torch.Generator) -> tuple[float, float]:
