@@ -148,12 +148,15 @@ class Activation(Operation):
         slope: derivative as a function of the output.
         inverse: the input as a function of the output, where `invertible(output)` holds.
         kinked: piecewise linear with the kink at zero, so that the sign of the output decides the slope.
+        twin: where an output has a second input: from outputs to the slopes there, and to the prices in log-likelihood of
+            taking them (infinite where there is none).
     """
 
     slope: Callable[[Tensor], Tensor]
     inverse: Callable[[Tensor], Tensor]
     invertible: Callable[[Tensor], Tensor]
     kinked: bool
+    twin: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
     @property
     def cuts(self) -> bool:

@@ -175,8 +175,7 @@ class _Reader:
         )
         if name is not None:
             options = dict(node.kwargs)
-            for key, given in zip(("negative_slope",) if name == "leaky_relu" else ("alpha",), node.args[1:]):
-                options[key] = given
+            options.update(zip(activations.OPTIONS.get(name, ()), node.args[1:]))
             return activations.of_function(name, options, where) or Opaque(apply=apply, where=where)
         constant = all(isinstance(a, (int, float)) for a in node.args if a not in tensors)
         scaling = target in {operator.mul, operator.truediv, torch.mul, torch.div} and len(tensors) == 1 and constant
