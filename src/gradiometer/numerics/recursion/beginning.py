@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
-from .graph import Graph, Layer, Node, Shift
+from .graph import Graph, Shift
+from .head import single
 from .pooled import Pooled, read_top
 from .shift import Spectrum
 from .top import find_head, find_top
@@ -47,7 +48,7 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator)
         NotApplicable: neither way in is open, with the reasons.
     """
     head = find_head(graph)
-    one = _single(head, gradient)
+    one = single(head, gradient)
     top = find_top(graph)
     if isinstance(top, str):
         if one is None:
@@ -73,20 +74,3 @@ def _shifted(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for node in graph.nodes.values()
         if isinstance(shift := node.operation, Shift) and shift.name in gradient
     }
-
-
-def _single(head: Node, gradient: Mapping[str, Tensor]) -> Tensor | None:
-    """p - y of a single example [1, classes]; None if the head's gradient is no product of two vectors.
-
-    Raises:
-        NotApplicable: the head is not trained, or has no bias that fixes the scale.
-    """
-    layer = head.operation
-    assert isinstance(layer, Layer)
-    weight, bias = gradient.get(layer.weight_name), gradient.get(layer.bias_name or "")
-    if weight is None or bias is None:
-        raise NotApplicable(
-            f"the update holds no weight and bias gradient of the head {layer.where}", fix="choose another attack"
-        )
-    values = torch.linalg.eigvalsh(weight @ weight.T)
-    return bias[None] if float(values[-2]) < 1e-9 * float(values[-1]) else None
