@@ -1,7 +1,9 @@
-"""Exact recursion on CIFAR-10: LeNet of several widths, ResNet18 with batches, without labels or batch size.
+"""Exact recursion on CIFAR-10: LeNet of several widths, a small ViT, ResNet18 with batches, all without labels or batch size.
 
     GRADIOMETER_DATA=... python benchmarks/recursion.py lenet
     GRADIOMETER_DATA=... python benchmarks/recursion.py resnet18 --batches 1 2 4
+    GRADIOMETER_DATA=... python benchmarks/recursion.py vit
+    GRADIOMETER_DATA=... python benchmarks/recursion.py activations
 
 Every row draws its own pictures from `cifar10_test3000` and its own untrained network; gradients are torch's in float32.
 ResNet18 starts from torch's default weights. With `--init he` its logits exceed ten, and an example that is classified
@@ -23,7 +25,7 @@ from cifar import LAYOUT, pictures
 from gradiometer.attacks.image import Recursive
 from gradiometer.core import Batch, Client, Guess, NotApplicable, Recipe, Threat, derive, play
 from gradiometer.metrics.image import pixels, psnr
-from gradiometer.models import lenet, resnet18
+from gradiometer.models import lenet, resnet18, vit
 from gradiometer.numerics.assignment import assign
 from gradiometer.numerics.intervals import median_interval, wilson
 
@@ -35,6 +37,7 @@ LENETS = [
     ("relu", 16, 25.0, 60.0),
     ("relu", 12, 25.0, 60.0),
 ]
+ACTIVATIONS = [(name, width, 60.0, 60.0) for name in ("gelu", "silu", "tanh", "leaky_relu") for width in (24, 48)]
 RESNETS = {1: (120.0, 1.0, 5.0), 2: (110.0, 0.95, 12.0), 4: (110.0, 0.95, 12.0), 8: (60.0, 0.0, 600.0)}
 
 
@@ -98,7 +101,7 @@ def row(
 def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("lenet", "resnet18"))
+    parser.add_argument("what", choices=("lenet", "activations", "vit", "resnet18"))
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--init", choices=("torch", "he"), default="torch")
@@ -106,8 +109,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.optim.LBFGS([torch.zeros(1, requires_grad=True)])  # imports what torch loads on first use
     good = []
-    if options.what == "lenet":
-        for activation, channels, decibels, limit in LENETS:
+    if options.what in {"lenet", "activations"}:
+        for activation, channels, decibels, limit in LENETS if options.what == "lenet" else ACTIVATIONS:
             good.append(
                 row(
                     f"LeNet {activation}, width {channels}",
@@ -116,6 +119,18 @@ def main() -> None:
                     options.draws,
                     options.sheet,
                     (decibels, 0.0, limit),
+                )
+            )
+    elif options.what == "vit":
+        for pool in ("class", "mean"):
+            good.append(
+                row(
+                    f"ViT, patch 4, pool {pool}",
+                    lambda seed, p=pool: vit((3, 32, 32), 10, pool=p, seed=seed),
+                    1,
+                    options.draws,
+                    options.sheet,
+                    (60.0, 0.0, 60.0),
                 )
             )
     else:

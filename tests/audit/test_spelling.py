@@ -50,6 +50,15 @@ def test_command_line_spelling():
     assert build("Prune", "defense") == Prune()
 
 
+def test_a_start_is_a_word_or_an_attack():
+    assert build("DLG:start=gray", "attack").start == "gray"
+    made = build({"name": "Matching", "start": {"name": "LinearBias"}}, "attack")
+    assert made.start == LinearBias()
+    assert build(spell(made), "attack") == made
+    with pytest.raises(BadConfig, match="gray"):
+        build("DLG:start=grey", "attack")
+
+
 def test_labels_tell_settings_apart():
     assert label(LinearBias()) == "LinearBias"
     assert label(Quantize(bits=4)) == "Quantize(bits=4)"

@@ -17,6 +17,7 @@ from torch import nn
 
 from gradiometer.attacks import Matching, image, inference
 from gradiometer.attacks.image import (
+    APRIL,
     DLG,
     IDLG,
     FedAvgMatching,
@@ -47,6 +48,7 @@ from gradiometer.core import (
     play,
 )
 from gradiometer.models.mlp import mlp
+from gradiometer.models.vit import vit
 from gradiometer.numerics.priors import BatchStatistics, GroupConsistency, HeadFeatures, Norm, TotalVariation
 
 BRISK = Adam(schedule="cosine")
@@ -90,6 +92,7 @@ ROWS = [
     Row(FedAvgMatching(iterations=60, priors=(EDGES,)), victim="FedAvg", unfit="smooth"),
     Row(LinearBias(), unfit="normalized"),
     Row(Recursive(), unfit="FedAvg"),
+    Row(APRIL(), victim="transformer", unfit="smooth"),
     Row(IDLGLabels(), labels=False),
     Row(RowSum(), victim="batch", labels=False),
     Row(LLG(), victim="batch", labels=False),
@@ -131,6 +134,7 @@ VICTIMS = {
     "normalized": Victim(_normalized, Recipe()),
     "train mode": Victim(_normalized, Recipe(mode="train", shares_buffers=True)),
     "FedAvg": Victim(_smooth, Recipe(sends="delta", epochs=2, lr=0.5)),
+    "transformer": Victim(lambda public: vit((1, 8, 8), 10, patch=2, width=32, depth=1, heads=2), Recipe()),
     "batch": Victim(lambda public: mlp((1, 8, 8), 10, widths=(64,)), Recipe(), classes=(3, 3, 3, 7, 7, 1)),
 }
 

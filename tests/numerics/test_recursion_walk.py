@@ -31,7 +31,10 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize(("activation", "channels"), [("relu", 24), ("leaky_relu", 24), ("sigmoid", 12), ("tanh", 24)])
+@pytest.mark.parametrize(
+    ("activation", "channels"),
+    [("relu", 24), ("leaky_relu", 24), ("sigmoid", 12), ("tanh", 24), ("gelu", 24), ("silu", 24)],
+)
 def test_lenet_is_inverted_to_the_floating_point_limit(activation: str, channels: int) -> None:
     x = picture(3, 16, 16)
     found = walked(lenet((3, 16, 16), 10, activation=activation, channels=channels), x, torch.tensor([3]))

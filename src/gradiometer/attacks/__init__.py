@@ -1,6 +1,7 @@
 """Attacks: how the observer reads an update. `image` reconstructs pictures, `inference` labels and presence."""
 
 from .image import (
+    APRIL,
     DLG,
     IDLG,
     FedAvgMatching,
@@ -17,6 +18,7 @@ from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
 from .matching import Matching
 
 __all__ = [
+    "APRIL",
     "DLG",
     "IDLG",
     "ILRG",

@@ -33,6 +33,12 @@ def siblings(parts: tuple[type, ...]) -> dict[str, Any]:
     return found
 
 
+def choices(hint: Any) -> list[Any]:
+    """The values that a hint names: `Literal["gray", "zeros"] | Attack` gives gray and zeros."""
+    inner = typing.get_args(hint)
+    return list(inner) if typing.get_origin(hint) is typing.Literal else [c for arg in inner for c in choices(arg)]
+
+
 def flat(hint: Any) -> list[type]:
     """Every class in a type hint: `tuple[Prior, ...] | None` gives tuple, Prior and NoneType."""
     inner = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from gradiometer.core import BadConfig, did_you_mean
 
-from .hints import flat, part_classes, siblings
+from .hints import choices, flat, part_classes, siblings
 from .naming import ROOMS, Fault, Path, catalogue, resolve, shown, spec_name
 
 
@@ -146,6 +146,8 @@ def arguments(
 
 def _checked(value: Any, hint: Any, faults: list[Fault], path: Path) -> Any:
     parts = part_classes(hint)
+    if parts and isinstance(value, str) and value in choices(hint):
+        return value
     if parts and isinstance(value, Mapping | str) and not (isinstance(value, str) and str in flat(hint)):
         if tuple in flat(hint):
             faults.append(Fault(path, f"write a list, got {shown(value)}"))

@@ -28,7 +28,7 @@ def lenet(
     the sigmoids almost linear and second derivatives too small to follow. Other activations keep torch's defaults.
 
     Args:
-        activation: `sigmoid`, `tanh`, `relu`, `leaky_relu` or `gelu`.
+        activation: `sigmoid`, `tanh`, `relu`, `leaky_relu`, `gelu` or `silu`.
         channels: of every convolution.
 
     Raises:

@@ -78,7 +78,7 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.embed(x).flatten(2).transpose(1, 2)
         if self.token is not None:
-            tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1)
+            tokens = torch.cat([self.token.expand(tokens.size(0), -1, -1), tokens], 1)
         tokens = self.norm(self.blocks(tokens + self.position))
         return self.head(tokens.mean(1) if self.token is None else tokens[:, 0])
 

@@ -1,5 +1,6 @@
 """Attacks that reconstruct pictures."""
 
+from .april import APRIL
 from .dlg import DLG
 from .fedavg_matching import FedAvgMatching
 from .gia import GIAEstimate, GIARunning
@@ -12,6 +13,7 @@ from .recursive import Recursive
 from .see_through import SeeThrough
 
 __all__ = [
+    "APRIL",
     "DLG",
     "IDLG",
     "FedAvgMatching",

@@ -22,6 +22,7 @@ from gradiometer.numerics.recursion.graph import Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.meter import Meter, meter
 from gradiometer.numerics.recursion.record import Walk
+from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
 
@@ -104,7 +105,10 @@ class Recursive(Attack):
 
     def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str]:
         """The pictures and the way that led there; of several ways the one whose gradient is nearest to the sent one."""
-        graph, frontier = found.graph, found.frontier
+        graph, frontier, left = found.graph, found.frontier, found.remainder
+        if left is not None:
+            way = f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient"
+            return settle(verifier.derivable, list(found.gradient.values()), left), way
         if frontier is None:
             return None, "nothing above the input is determined"
         if frontier == graph.input:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradiometer.core import Batch, Recipe, Update, Values, simulate
+from gradiometer.core import Batch, Recipe, Update, Values, clone_model, simulate
 
 FLOAT32_LIMIT = 3e-6
 """Relative error of a gradient that a float32 client's own rounding explains. A cautious guess, not yet measured across machines."""
@@ -26,6 +26,14 @@ class Verifier:
         """The mean gradient of pictures [n, *shape], by parameter."""
         recipe = Recipe(examples=len(x))
         return simulate(self.update.need("model"), self.update.need("loss"), recipe, Batch(x=x, y=self.labels)).values
+
+    def derivable(self, x: Tensor) -> list[Tensor]:
+        """The same in the precision of x, with derivatives by it: a tensor each, in the update's order."""
+        model = self.update.need("model")
+        model = model if x.dtype == torch.float32 else clone_model(model).to(x.dtype)
+        batch = Batch(x=x, y=self.labels)
+        values = simulate(model, self.update.need("loss"), Recipe(examples=len(x)), batch, differentiable=True).values
+        return [values[name] for name in self.update.as_gradient()]
 
     def distance(self, x: Tensor) -> float:
         """Relative distance of the caused gradient from the sent one."""

@@ -1,4 +1,8 @@
-"""Where a walk begins: the derivatives by the logits of one example, or those behind the global mean of a batch."""
+"""Where a walk begins: the derivatives by the logits of one example, or those behind the global mean of a batch.
+
+A trained parameter that is added to a whole tensor, as a vision transformer's position embedding, is one more beginning
+for one example: its gradient is the derivative by that tensor (Lu et al., APRIL, 2022, arXiv:2112.14087).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
-from .graph import Graph, Layer, Node
+from .graph import Graph, Shift
+from .head import single
 from .pooled import Pooled, read_top
 from .shift import Spectrum
 from .top import find_head, find_top
@@ -43,34 +48,29 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator)
         NotApplicable: neither way in is open, with the reasons.
     """
     head = find_head(graph)
-    one = _single(head, gradient)
+    one = single(head, gradient)
     top = find_top(graph)
     if isinstance(top, str):
         if one is None:
+            summed = any(isinstance(node.operation, Shift) for node in graph.nodes.values())
+            also = ", and the gradient of what it adds to every position is a sum over examples" if summed else ""
             raise NotApplicable(
                 "the head's gradient is no product of two vectors: several examples or a defense stand behind it, and "
-                f"this network does not let examples be told apart: {top}",
+                f"this network does not let examples be told apart: {top}{also}",
                 fix="attack an undefended update of one example, or a network that averages its last maps",
             )
-        return Beginning(deltas={head.name: one}, residues=one)
+        return Beginning(deltas={head.name: one, **_shifted(graph, gradient)}, residues=one)
     read = read_top(graph, gradient, top, rng=rng, examples=None if one is None else 1)
     if isinstance(read, Pooled):
-        return Beginning(deltas={top.below: read.delta}, residues=read.residues, spectrum=read.spectrum)
+        shifted = {} if one is None else _shifted(graph, gradient)
+        return Beginning(deltas={top.below: read.delta, **shifted}, residues=read.residues, spectrum=read.spectrum)
     raise NotApplicable(f"what stands behind the global mean cannot be read: {read}")
 
 
-def _single(head: Node, gradient: Mapping[str, Tensor]) -> Tensor | None:
-    """p - y of a single example [1, classes]; None if the head's gradient is no product of two vectors.
-
-    Raises:
-        NotApplicable: the head is not trained, or has no bias that fixes the scale.
-    """
-    layer = head.operation
-    assert isinstance(layer, Layer)
-    weight, bias = gradient.get(layer.weight_name), gradient.get(layer.bias_name or "")
-    if weight is None or bias is None:
-        raise NotApplicable(
-            f"the update holds no weight and bias gradient of the head {layer.where}", fix="choose another attack"
-        )
-    values = torch.linalg.eigvalsh(weight @ weight.T)
-    return bias[None] if float(values[-2]) < 1e-9 * float(values[-1]) else None
+def _shifted(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Derivatives [1, ...] by tensors that a trained parameter is added to, from its gradient at one example."""
+    return {
+        node.name: gradient[shift.name].flatten()[shift.entries][None]
+        for node in graph.nodes.values()
+        if isinstance(shift := node.operation, Shift) and shift.name in gradient
+    }

@@ -102,6 +102,9 @@ def units(activation: Activation, value: Tensor, deviation: Tensor, delta: Tenso
     u, error, d = by_channel(value), by_channel(deviation), by_channel(delta)
     if not activation.kinked:
         slope = activation.slope(u)
+        if activation.twin is not None:
+            other, price = activation.twin(u)
+            return Units(price=price, delta=d, slope=slope, other=other)
         return Units(price=torch.full_like(u, torch.inf), delta=d, slope=slope, other=slope)
     low, high = (float(activation.slope(u.new_tensor([v]))) for v in (-1.0, 1.0))
     score = (u / error.clamp_min(1e-300)).clamp(-1e6, 1e6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -48,6 +49,18 @@ class Sum(Affine):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Shift(Affine):
+    """Adds a trained parameter, to every entry of an example an entry of its own, as a position embedding.
+
+    Args:
+        name: of the parameter; entries: which of its entries, flattened, is added where [*shape of an example].
+    """
+
+    name: str
+    entries: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reshape(Affine):
     """Keeps the numbers and their order: values pass in both directions."""
 
@@ -73,6 +86,7 @@ class Layer(Affine):
         weight: [out, in / groups, *kernel], or [out, in] if dense.
         weight_name, bias_name: of its parameters.
         stride, padding, dilation, groups: of a convolution; `stride` is empty for dense layers.
+        patchwise: whether it tiles its input, as a patch embedding: it is then a dense layer on patches.
     """
 
     weight: Tensor
@@ -83,10 +97,23 @@ class Layer(Affine):
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
     groups: int = 1
+    patchwise: bool = False
 
     @property
     def dense(self) -> bool:
         return not self.stride
+
+    def tiles(self, shape: tuple[int, ...]) -> bool:
+        """Whether it is a convolution that reads every pixel of its input [*shape] once."""
+        kernel = tuple(self.weight.shape[2:])
+        plain = self.groups == 1 and set(self.padding) == {0} and set(self.dilation) == {1}
+        exact = all(size % step == 0 for size, step in zip(shape[1:], self.stride))
+        return plain and exact and tuple(self.stride) == kernel and math.prod(kernel) > 1
+
+    @property
+    def offsets(self) -> int:
+        """Equations that each output channel's gradient gives about each input channel (of patches, if patchwise)."""
+        return 1 if self.patchwise else self.weight[0, 0].numel()
 
     def shifts(self) -> bool:
         """Whether its gradient has shift structure: a square odd kernel above 1, stride 1, padded to keep positions."""
@@ -121,12 +148,15 @@ class Activation(Operation):
         slope: derivative as a function of the output.
         inverse: the input as a function of the output, where `invertible(output)` holds.
         kinked: piecewise linear with the kink at zero, so that the sign of the output decides the slope.
+        twin: where an output has a second input: from outputs to the slopes there, and to the prices in log-likelihood of
+            taking them (infinite where there is none).
     """
 
     slope: Callable[[Tensor], Tensor]
     inverse: Callable[[Tensor], Tensor]
     invertible: Callable[[Tensor], Tensor]
     kinked: bool
+    twin: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
     @property
     def cuts(self) -> bool:

@@ -12,7 +12,7 @@ from .closing import Reading, close
 from .equations import from_channels, matrix, positions, right_side, to_channels
 from .forward_known import Known, outputs
 from .graph import Graph, Layer, Node
-from .least_squares import solve
+from .least_squares import Directions, solve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class Answer:
 
     Args:
         channels: weighted residuals of every reader's output channels; weights: what they were multiplied by.
+        parts: what the equations determine, one a group, where that is not everything and known outputs took no part.
     """
 
     value: Tensor
@@ -33,6 +34,7 @@ class Answer:
     excess: float
     channels: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
+    parts: Sequence[Directions] = ()
 
 
 def solve_tensor(
@@ -51,8 +53,8 @@ def solve_tensor(
         ignored: output channels of a reader whose equations are left out, by reader.
     """
     layers = [_layer(reader) for reader in readers]
-    groups = {layer.groups for layer in layers}
-    if len(groups) > 1:
+    layouts = {(layer.groups, layer.stride if layer.patchwise else ()) for layer in layers}
+    if len(layouts) > 1:
         layers, readers = layers[:1], readers[:1]
     blocks = [Block.of(_layer(r), deltas[r.name], node.shape, gradient, ignored.get(r.name, ())) for r in readers]
     solutions = [
@@ -74,6 +76,7 @@ def solve_tensor(
     return Answer(
         channels={r.name: b.residuals(to_channels(_layer(r), value)) for r, b in zip(readers, blocks)},
         weights={r.name: b.weight for r, b in zip(readers, blocks)},
+        parts=parts if null and not readings and len(parts) == len(solutions) else (),
         value=value,
         deviation=deviation,
         unknowns=len(solutions[0].deviation),
@@ -88,7 +91,7 @@ def solve_tensor(
 def lacking(readers: Sequence[Node], shape: tuple[int, ...], examples: int) -> int:
     """How many weight-gradient equations a channel are missing, at least, to determine the tensor that they read."""
     layers = [_layer(reader) for reader in readers]
-    rows = sum(layer.weight.shape[0] // layer.groups * layer.weight[0, 0].numel() for layer in layers)
+    rows = sum(layer.weight.shape[0] // layer.groups * layer.offsets for layer in layers)
     return examples * positions(layers[0], shape) - rows
 
 
@@ -127,7 +130,7 @@ class Block:
     ) -> Block:
         design, right = matrix(layer, delta, shape), right_side(layer, gradient[layer.weight_name])
         groups, rows, _ = design.shape
-        kernel = layer.weight[0, 0].numel()
+        kernel = layer.offsets
         size = design.reshape(groups, rows // kernel, -1).norm(dim=2)
         weight = 1 / torch.sqrt(size.square() + 0.01 * size.square().mean()).clamp_min(1e-300)
         each = weight.repeat_interleave(kernel, dim=1)[..., None]

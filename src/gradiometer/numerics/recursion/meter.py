@@ -127,12 +127,12 @@ def _count(graph: Graph, node: Node, readers: list[Node], examples: int, spectra
 
 
 def _share(graph: Graph, node: Node) -> float:
-    """The part of a layer's outputs that the activation above it gives away: all, or the active half of a ReLU's."""
+    """The part of a layer's outputs that the activation above it gives away: all, or the positive half."""
     for name in graph.consumers[node.name]:
         above = graph.nodes[name].operation
         if isinstance(above, Activation):
             low = float(above.slope(torch.tensor(-1.0, dtype=graph.dtype)))
-            return 0.5 if above.kinked and low == 0 else 1.0
+            return 0.5 if above.twin is not None or (above.kinked and low == 0) else 1.0
         if not isinstance(above, (Layer, Opaque)):
             return _share(graph, graph.nodes[name])
     return 0.0

@@ -11,6 +11,7 @@ from torch import Tensor
 from .checksum import Units
 from .forward_known import Estimate
 from .graph import Graph
+from .remainder import Remainder
 
 ENOUGH = 8
 """How many known numbers a pixel make it cheaper to invert the layers below by descent than to go on closing systems."""
@@ -56,6 +57,7 @@ class Walk:
         deltas: derivatives of the loss by them, an example a row (they carry the client's 1 / batch size).
         steps: by tensor, in the order of the walk.
         stopped: why the walk ended above the input; empty if it got there.
+        remainder: the input, where only a few of its directions are open.
     """
 
     graph: Graph
@@ -64,6 +66,7 @@ class Walk:
     deltas: dict[str, Tensor] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
     stopped: str = ""
+    remainder: Remainder | None = None
     _waiting: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _units: dict[str, Units] = field(default_factory=dict)
     _doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)

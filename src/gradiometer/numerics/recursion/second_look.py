@@ -36,7 +36,7 @@ def flips(
         error: of a row of the weight gradient, root mean square.
     """
     group, inside = divmod(channel, layer.weight.shape[0] // layer.groups)
-    kernel = layer.weight[0, 0].numel()
+    kernel = layer.offsets
     patches = input_matrix(layer, value)[group]
     wanted = right_side(layer, gradient)[group].reshape(-1, kernel, gradient.shape[1])[inside].T.flatten()
     assumed = (delta.movedim(-1, 0) if layer.dense else delta.movedim(1, 0)).flatten(1)[channel]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,13 +15,15 @@ from torch.nn import functional as F
 from gradiometer.core import NotApplicable, clone_model
 
 from . import activations
-from .graph import Affine, Graph, Layer, Node, Norm, Opaque, Operation, Reshape, Sum
+from .graph import Affine, Graph, Layer, Node, Norm, Opaque, Operation, Reshape, Shift, Sum
+from .loose import Loose, entries, holds_tensors
 
 _RESHAPES: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze}
-_RESHAPES |= {"flatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous"}
+_RESHAPES |= {"flatten", "unflatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous"}
 _SUMS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _AFFINE: set[Any] = {torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d, F.pad, torch.cat, torch.permute, torch.transpose}
 _AFFINE |= {operator.getitem, torch.sum, operator.sub, operator.neg, "mean", "sum", "permute", "transpose"}
+_AFFINE |= {torch.chunk, torch.split, torch.unbind, "chunk", "split", "unbind"}
 _SAME: set[Any] = {F.dropout, F.dropout2d, "clone", "detach_"}
 _POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d)
 
@@ -71,6 +74,7 @@ class _Reader:
         self.model, self.names = model, names
         self.values: dict[str, Any] = {}
         self.alias: dict[str, str] = {}
+        self.loose: dict[str, Loose] = {}
         self.nodes: dict[str, Node] = {}
 
     def read(self, x: Tensor) -> Graph:
@@ -84,7 +88,7 @@ class _Reader:
                 self._add(node, x if inputs[0] == node.name else None)
         if output not in self.nodes:
             raise NotApplicable(f"{type(self.model).__name__} does not return one tensor, row by example")
-        return Graph(nodes=_unshared(self.nodes), input=inputs[0], output=output, dtype=x.dtype)
+        return Graph(nodes=_completed(self.nodes), input=inputs[0], output=output, dtype=x.dtype)
 
     def _add(self, node: fx.Node, x: Tensor | None) -> None:
         if node.op == "placeholder":
@@ -99,11 +103,18 @@ class _Reader:
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise NotApplicable(f"{node.target} does not take this input: {str(error).splitlines()[0]}") from error
         self.values[node.name] = value
-        tensors = [n for n in node.all_input_nodes if n.name in self.alias]
-        if not isinstance(value, Tensor) or not tensors or value.ndim < 2 or len(value) != 2:
+        below = [self.loose[n.name] for n in node.all_input_nodes if n.name in self.loose]
+        direct = [n for n in node.all_input_nodes if n.name in self.alias]
+        tensors = list(dict.fromkeys([*direct, *(source for loose in below for source in loose.sources)]))
+        if not (isinstance(value, Tensor) and tensors and value.ndim > 1 and len(value) == 2):
+            if tensors or below:
+                affine = node.target in _AFFINE | _RESHAPES and all(loose.affine for loose in below)
+                self.loose[node.name] = Loose(sources=tensors if holds_tensors(value) else [], affine=affine)
             return
         apply = self._rebuilt(node, function, tensors)
-        operation = self._classify(node, apply, tensors, value)
+        entangled = not all(loose.affine for loose in below if loose.sources)
+        where = getattr(node.target, "__name__", str(node.target))
+        operation = Opaque(apply=apply, where=where) if entangled else self._classify(node, apply, tensors, value)
         if operation is None:
             self.alias[node.name] = self.alias[tensors[0].name]
         else:
@@ -125,16 +136,24 @@ class _Reader:
 
     def _rebuilt(self, node: fx.Node, function: Callable[..., Any], tensors: list[fx.Node]) -> Callable[..., Tensor]:
         """The operation as a function of its tensors alone, everything else being fixed."""
-        position = {n.name: i for i, n in enumerate(tensors)}
 
         def apply(*inputs: Tensor) -> Tensor:
-            def fill(n: fx.Node) -> Any:
-                return inputs[position[n.name]] if n.name in position else self.values[n.name]
-
-            args, options = fx.node.map_arg((node.args, node.kwargs), fill)
+            given = dict(zip((n.name for n in tensors), inputs))
+            args, options = fx.node.map_arg((node.args, node.kwargs), lambda n: self._again(n, given))
             return function(*args, **options)
 
         return apply
+
+    def _again(self, node: fx.Node, given: Mapping[str, Tensor]) -> Any:
+        """A value for other examples; a tensor that is not given is asked for its size alone."""
+        if node.name in given:
+            return given[node.name]
+        if node.name in self.alias:
+            return self.values[node.name][:1].expand(len(next(iter(given.values()))), *self.values[node.name].shape[1:])
+        if node.name not in self.loose:
+            return self.values[node.name]
+        args, options = fx.node.map_arg((node.args, node.kwargs), lambda n: self._again(n, given))
+        return self._function(node)(*args, **options)
 
     def _classify(
         self, node: fx.Node, apply: Callable[..., Tensor], tensors: list[fx.Node], value: Tensor
@@ -150,14 +169,13 @@ class _Reader:
         if target in _RESHAPES:
             return _reshape(value, where)
         if target in _SUMS and all(self.values[n.name].shape == value.shape for n in tensors):
-            return Sum(apply=apply, where=where) if len(tensors) > 1 else Affine(apply=apply, where=where)
+            return Sum(apply=apply, where=where) if len(tensors) > 1 else self._shift(node, apply, value, where)
         name = activations.FUNCTIONS.get(target) or (
             activations.METHODS.get(str(target)) if node.op == "call_method" else None
         )
         if name is not None:
             options = dict(node.kwargs)
-            for key, given in zip(("negative_slope",) if name == "leaky_relu" else ("alpha",), node.args[1:]):
-                options[key] = given
+            options.update(zip(activations.OPTIONS.get(name, ()), node.args[1:]))
             return activations.of_function(name, options, where) or Opaque(apply=apply, where=where)
         constant = all(isinstance(a, (int, float)) for a in node.args if a not in tensors)
         scaling = target in {operator.mul, operator.truediv, torch.mul, torch.div} and len(tensors) == 1 and constant
@@ -166,6 +184,15 @@ class _Reader:
         ):
             return Affine(apply=apply, where=where)
         return Opaque(apply=apply, where=where)
+
+    def _shift(self, node: fx.Node, apply: Callable[..., Tensor], value: Tensor, where: str) -> Affine:
+        """A sum with something constant, which may be a trained parameter."""
+        constants = [n for n in node.all_input_nodes if n.name not in self.alias]
+        found = entries(constants[0], self.values, self._function, value.shape[1:]) if len(constants) == 1 else None
+        name = None if found is None else self.names.get(id(self.values[found[0]]))
+        if found is None or name is None:
+            return Affine(apply=apply, where=where)
+        return Shift(apply=apply, where=where, name=name, entries=found[1])
 
     def _module(self, module: nn.Module, where: str, apply: Callable[..., Tensor], value: Tensor) -> Operation | None:
         if isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d)):
@@ -232,8 +259,8 @@ def _is_affine(apply: Callable[..., Tensor], before: Tensor, count: int, values:
     return same and torch.allclose(apply(*swapped), apply(*ramp).flip(0), atol=1e-12)
 
 
-def _unshared(nodes: dict[str, Node]) -> dict[str, Node]:
-    """Layers that use the same weights are not told apart by their summed gradient: the walk must not enter them."""
+def _completed(nodes: dict[str, Node]) -> dict[str, Node]:
+    """Marks layers on patches, and hides those that share weights: their summed gradient does not tell them apart."""
     uses = Counter(n.operation.weight_name for n in nodes.values() if isinstance(n.operation, Layer))
     result = {}
     for name, node in nodes.items():
@@ -243,5 +270,7 @@ def _unshared(nodes: dict[str, Node]) -> dict[str, Node]:
             node = Node(
                 name=name, operation=Affine(apply=operation.apply, where=shared), inputs=node.inputs, shape=node.shape
             )
+        elif isinstance(operation, Layer) and operation.tiles(nodes[node.inputs[0]].shape):
+            node = replace(node, operation=replace(operation, patchwise=True))
         result[name] = node
     return result

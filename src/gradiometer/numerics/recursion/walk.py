@@ -14,6 +14,7 @@ from .forward_known import Estimate, Known
 from .graph import Activation, Affine, Graph, Layer, Node, Norm, Reshape, Sum
 from .joint import Answer, lacking, solve_tensor
 from .record import ENOUGH, Step, Walk
+from .remainder import remainder
 from .top import branches
 
 WRONG_RESIDUAL = 1e-3
@@ -57,8 +58,11 @@ def walk(graph: Graph, gradient: Mapping[str, Tensor], start: Mapping[str, Tenso
         except _Again as again:
             place = order.index(str(again)) + 1
         except _Stop as stop:
-            state.stopped = state.stopped or str(stop)
-    if not state.stopped and graph.input not in state.values:
+            if not state.stopped or node.name == graph.input:
+                state.stopped = str(stop)
+    if graph.input in state.values:
+        state.stopped = ""  # by a way around what stopped others
+    elif not state.stopped:
         state.stopped = "a branch of the network does not come from the layers that were followed"
     return state
 
@@ -143,6 +147,10 @@ def _value(state: Walk, node: Node) -> Estimate:
     if answer.residual > WRONG_RESIDUAL:
         raise _Stop(f"the equations of {where} contradict each other ({answer.residual:.0e})")
     if answer.null:
+        if node.name == graph.input and answer.parts:
+            layer = readers[0].operation
+            assert isinstance(layer, Layer)
+            state.remainder = remainder(layer, answer.value, answer.parts)
         raise _Stop(f"the equations of {where} leave {answer.null} of {answer.unknowns} unknowns a channel open")
     for name, channels in ignored.items():
         _look_again(state, graph.nodes[name], str(owners[name]), answer, channels)
