@@ -54,6 +54,7 @@ class Walk:
     Args:
         values: tensors known exactly, by node.
         deltas: derivatives of the loss by them, an example a row (they carry the client's 1 / batch size).
+        routes: positions that max poolings take, by node.
         steps: by tensor, in the order of the walk.
         stopped: why the walk ended above the input; empty if it got there.
     """
@@ -62,6 +63,7 @@ class Walk:
     gradient: Mapping[str, Tensor]
     values: dict[str, Estimate] = field(default_factory=dict)
     deltas: dict[str, Tensor] = field(default_factory=dict)
+    routes: dict[str, Tensor] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
     stopped: str = ""
     _waiting: dict[str, dict[str, Tensor]] = field(default_factory=dict)

@@ -1,0 +1,180 @@
+"""Pictures from everything that is known where a walk ends: maps, derivatives, and the weight gradients below.
+
+    min_x  sum_h ||h(x) - h||^2 / ||h||^2  +  sum_l ||corr(u_l(x), delta_l(x)) - dW_l||^2 / ||dW_l||^2
+
+h are the known tensors that unknown ones enter, l the layers that read an unknown tensor. The derivatives delta_l come
+down from the known ones as in the backward pass. Where that decides by the values (which entry of a window is the
+largest, which unit is active), it decides softly: a window's derivative is shared by softmax(z / t), a slope is
+sigmoid(z / t). As t falls to zero, the objective becomes the exact one, and its routes are the client's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.grad import conv2d_weight
+
+from gradiometer.numerics.lbfgs import descend
+
+from .graph import Activation, Affine, Graph, Layer, MaxPool, Node
+from .record import Walk
+
+SOFTNESS = (0.1, 0.03, 0.01, 0.003, 0.0)
+"""t, in standard deviations of z."""
+REACH = 30.0
+"""Exponents end here: smaller numbers change nothing, and subnormal ones are slow."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Consistent:
+    """Pictures [n, ...], the objective's root, and the evaluations used."""
+
+    x: Tensor
+    error: float
+    evaluations: int
+
+
+def pictures(
+    graph: Graph,
+    walk: Walk,
+    *,
+    rng: torch.Generator,
+    evaluations: int,
+    starts: int = 2,
+    enough: float = 1e-5,
+    softness: Sequence[float] = SOFTNESS,
+) -> Consistent:
+    """Descends through falling softness, from small noise.
+
+    Args:
+        graph: the walk's, in the precision to compute in.
+        evaluations: upper limit a start and softness.
+        starts: how many are tried at most; one whose error is below `enough` ends the search.
+    """
+    known = _Known.of(graph, walk)
+    shape = (len(known.batch), *graph.nodes[graph.input].shape)
+    best = Consistent(x=torch.zeros(shape, dtype=graph.dtype), error=float("inf"), evaluations=0)
+    used = 0
+    for _ in range(starts):
+        x = (0.3 * torch.randn(1, *shape, generator=rng)).to(graph.dtype)
+        error = float("inf")
+        for t in softness:
+
+            def objective(points: Tensor, numbers: Tensor, t: float = t) -> Tensor:
+                return torch.stack([known.residual(point, t) for point in points])
+
+            found = descend(objective, x, evaluations=evaluations, finished=lambda before, now: now > 0.99 * before)
+            x, error, used = found.x, float(found.value.sqrt()), used + found.evaluations
+        if error < best.error:
+            best = Consistent(x=x[0], error=error, evaluations=used)
+        if error < enough:
+            break
+    return Consistent(x=best.x, error=best.error, evaluations=used)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """What a walk left: constants of the objective.
+
+    Args:
+        open: nodes that depend on the input and are not known, in order; `watched`: known ones that read them.
+    """
+
+    graph: Graph
+    gradient: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+    deltas: Mapping[str, Tensor]
+    open: tuple[Node, ...]
+    watched: tuple[Node, ...]
+    batch: range = field(default=range(1))
+
+    @classmethod
+    def of(cls, graph: Graph, walk: Walk) -> _Known:
+        dtype = graph.dtype
+        values = {name: v.value.to(dtype) for name, v in walk.values.items() if bool(v.deviation.isfinite().all())}
+        open_, watched = {graph.input}, []
+        for node in graph.nodes.values():
+            if any(name in open_ for name in node.inputs):
+                if node.name in values:
+                    watched.append(node)
+                else:
+                    open_.add(node.name)
+        return cls(
+            graph=graph,
+            gradient={name: g.to(dtype) for name, g in walk.gradient.items()},
+            values=values,
+            deltas={name: d.to(dtype) for name, d in walk.deltas.items()},
+            open=tuple(node for node in graph.nodes.values() if node.name in open_),
+            watched=tuple(watched),
+            batch=range(len(next(iter(walk.deltas.values())))),
+        )
+
+    def residual(self, x: Tensor, softness: float) -> Tensor:
+        """The objective at x [n, ...]."""
+        values = {**self.values, self.graph.input: x}
+        for node in self.open:
+            if node.name != self.graph.input:
+                values[node.name] = node.operation.apply(*(values[name] for name in node.inputs))
+        terms = []
+        for node in self.watched:
+            there = node.operation.apply(*(values[name] for name in node.inputs))
+            terms.append(_relative(there, self.values[node.name]))
+        if not softness:
+            return torch.stack(terms).sum()
+        deltas: dict[str, Tensor] = {}
+        for node in reversed(self.open):
+            delta = self.deltas.get(node.name, deltas.get(node.name))
+            if delta is None:
+                continue
+            operation = node.operation
+            if isinstance(operation, Layer) and operation.weight_name in self.gradient and node.inputs[0] in values:
+                terms.append(_relative(_weight_gradient(operation, values[node.inputs[0]], delta), self.gradient[operation.weight_name]))
+            for name, pulled in zip(node.inputs, _pulled(self.graph, node, values, delta, softness)):
+                if name not in self.deltas:
+                    deltas[name] = deltas[name] + pulled if name in deltas else pulled
+        return torch.stack(terms).sum()
+
+
+def _relative(there: Tensor, wanted: Tensor) -> Tensor:
+    return (there - wanted).square().sum() / wanted.square().sum().clamp_min(1e-30)
+
+
+def _weight_gradient(layer: Layer, value: Tensor, delta: Tensor) -> Tensor:
+    if layer.dense:
+        return delta.flatten(0, -2).T @ value.flatten(0, -2)
+    return conv2d_weight(value, layer.weight.shape, delta, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def _pulled(
+    graph: Graph, node: Node, values: Mapping[str, Tensor], delta: Tensor, softness: float
+) -> tuple[Tensor, ...]:
+    """Derivatives by the node's inputs."""
+    operation = node.operation
+    if isinstance(operation, Affine):
+        return operation.pull(delta, graph.shapes(node))
+    if not isinstance(operation, (Activation, MaxPool)):
+        return ()
+    z = values[node.inputs[0]]
+    t = softness * z.detach().std()
+    if isinstance(operation, Activation):
+        if not (operation.kinked and softness):
+            return (delta * operation.slope(values[node.name]),)
+        low, high = (operation.slope(z.new_tensor(sign)) for sign in (-1.0, 1.0))
+        return (delta * (low + (high - low) * torch.sigmoid((z / t).clamp(-REACH, REACH))),)
+    if not softness:
+        return (operation.pull(delta, operation.routes(z), tuple(z.shape[1:])),)
+    return (_shared(operation, delta, z, t),)
+
+
+def _shared(pool: MaxPool, delta: Tensor, z: Tensor, t: Tensor) -> Tensor:
+    """Derivatives by the pooling's input, each window's shared among its entries."""
+    members = pool.members((z.shape[2], z.shape[3]))
+    entries = z.flatten(2)[..., members].masked_fill(members < 0, -torch.inf)
+    below_top = ((entries - entries.detach().amax(2, keepdim=True)) / t).clamp_min(-REACH)
+    shares = delta.flatten(2)[:, :, None] * torch.softmax(below_top, 2)
+    below = z.new_zeros(*z.shape[:2], z.shape[2] * z.shape[3] + 1)
+    below = below.index_add(2, members.flatten() % below.shape[2], shares.flatten(2))
+    return below[..., :-1].reshape(z.shape)
