@@ -16,9 +16,9 @@ from gradiometer.core import (
     Update,
     spawn,
 )
-from gradiometer.numerics.recursion import filling
+from gradiometer.numerics.recursion import consistency, filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
-from gradiometer.numerics.recursion.graph import Node
+from gradiometer.numerics.recursion.graph import MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.meter import Meter, meter
 from gradiometer.numerics.recursion.record import Walk
@@ -131,6 +131,10 @@ class Recursive(Attack):
         """Pictures whose maps are the known ones; whether that succeeded for all."""
         graph, frontier = found.graph, found.graph.nodes[str(found.frontier)]
         single = trace(update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
+        if any(isinstance(node.operation, MaxPool) for node in graph.needed(frontier.name, graph.input)):
+            joint = consistency.pictures(single, found, rng=spawn(rng), evaluations=self.evaluations)
+            way = f"descent from {_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
+            return joint.x, f"{way}, error {joint.error:.0e}", joint.error < STUCK
         targets = [(name, found.values[name].value) for name in found.targets()]
         result = invert(single, targets, rng=spawn(rng), evaluations=self.evaluations)
         way = (

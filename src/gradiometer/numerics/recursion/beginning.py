@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
+from . import bottleneck
 from .graph import Graph, Layer, Node
 from .pooled import Pooled, read_top
 from .shift import Spectrum
@@ -52,7 +53,8 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator)
                 f"this network does not let examples be told apart: {top}",
                 fix="attack an undefended update of one example, or a network that averages its last maps",
             )
-        return Beginning(deltas={head.name: one}, residues=one)
+        lower = bottleneck.derivatives(graph, gradient, one)
+        return Beginning(deltas={head.name: one} if isinstance(lower, str) else dict([lower]), residues=one)
     read = read_top(graph, gradient, top, rng=rng, examples=None if one is None else 1)
     if isinstance(read, Pooled):
         return Beginning(deltas={top.below: read.delta}, residues=read.residues, spectrum=read.spectrum)

@@ -10,8 +10,8 @@ sigmoid(z / t). As t falls to zero, the objective becomes the exact one, and its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,59 +20,57 @@ from torch.nn.grad import conv2d_weight
 from gradiometer.numerics.lbfgs import descend
 
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node
+from .inversion import STUCK
 from .record import Walk
 
-SOFTNESS = (0.1, 0.03, 0.01, 0.003, 0.0)
+SOFTNESS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 """t, in standard deviations of z."""
+FINE = 0.003
+"""Softness from which the known maps alone may lead to the pictures."""
+ENDED = 1e-5
+"""Relative error of the known maps below which they have done so."""
 REACH = 30.0
 """Exponents end here: smaller numbers change nothing, and subnormal ones are slow."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Consistent:
-    """Pictures [n, ...], the objective's root, and the evaluations used."""
+    """Pictures [n, ...], the relative error of the known maps that they cause, and the evaluations used."""
 
     x: Tensor
     error: float
     evaluations: int
 
 
-def pictures(
-    graph: Graph,
-    walk: Walk,
-    *,
-    rng: torch.Generator,
-    evaluations: int,
-    starts: int = 2,
-    enough: float = 1e-5,
-    softness: Sequence[float] = SOFTNESS,
-) -> Consistent:
-    """Descends through falling softness, from small noise.
+def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int, starts: int = 2) -> Consistent:
+    """Descends through falling softness, and in the end to the known maps alone; the whole batch at once.
 
     Args:
         graph: the walk's, in the precision to compute in.
-        evaluations: upper limit a start and softness.
-        starts: how many are tried at most; one whose error is below `enough` ends the search.
+        evaluations: upper limit, a start and softness.
+        starts: how many are tried where the descent gets stuck.
     """
     known = _Known.of(graph, walk)
-    shape = (len(known.batch), *graph.nodes[graph.input].shape)
-    best = Consistent(x=torch.zeros(shape, dtype=graph.dtype), error=float("inf"), evaluations=0)
-    used = 0
+    shape = (1, known.examples, *graph.nodes[graph.input].shape)
+    best, used = Consistent(x=torch.zeros(shape[1:]), error=float("inf"), evaluations=0), 0
     for _ in range(starts):
-        x = (0.3 * torch.randn(1, *shape, generator=rng)).to(graph.dtype)
-        error = float("inf")
-        for t in softness:
-
-            def objective(points: Tensor, numbers: Tensor, t: float = t) -> Tensor:
-                return torch.stack([known.residual(point, t) for point in points])
-
-            found = descend(objective, x, evaluations=evaluations, finished=lambda before, now: now > 0.99 * before)
-            x, error, used = found.x, float(found.value.sqrt()), used + found.evaluations
-        if error < best.error:
-            best = Consistent(x=x[0], error=error, evaluations=used)
-        if error < enough:
+        x = (0.3 * torch.randn(shape, generator=rng)).to(graph.dtype)
+        for softness in SOFTNESS:
+            soft = descend(known.objective(softness), x, evaluations=evaluations, finished=_slow)
+            x, used = soft.x, used + soft.evaluations
+            if softness <= FINE:
+                hard = descend(known.objective(None), x, evaluations=evaluations, finished=_slow)
+                error, used = float(hard.value.sqrt()), used + hard.evaluations
+                best = Consistent(x=hard.x[0], error=error, evaluations=used) if error < best.error else best
+            if best.error <= ENDED:
+                return best
+        if best.error < STUCK:
             break
-    return Consistent(x=best.x, error=best.error, evaluations=used)
+    return replace(best, evaluations=used)
+
+
+def _slow(before: Tensor, now: Tensor) -> Tensor:
+    return now > 0.99 * before
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +86,9 @@ class _Known:
     values: Mapping[str, Tensor]
     deltas: Mapping[str, Tensor]
     open: tuple[Node, ...]
+    followed: tuple[Node, ...]
     watched: tuple[Node, ...]
-    batch: range = field(default=range(1))
+    examples: int
 
     @classmethod
     def of(cls, graph: Graph, walk: Walk) -> _Known:
@@ -108,12 +107,16 @@ class _Known:
             values=values,
             deltas={name: d.to(dtype) for name, d in walk.deltas.items()},
             open=tuple(node for node in graph.nodes.values() if node.name in open_),
+            followed=tuple(_followed(graph, open_)),
             watched=tuple(watched),
-            batch=range(len(next(iter(walk.deltas.values())))),
+            examples=len(next(iter(walk.deltas.values()))),
         )
 
-    def residual(self, x: Tensor, softness: float) -> Tensor:
-        """The objective at x [n, ...]."""
+    def objective(self, softness: float | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """For `descend`, of the whole batch as one problem; None for the known maps alone."""
+        return lambda points, _: torch.stack([self._residual(x, softness) for x in points])
+
+    def _residual(self, x: Tensor, softness: float | None) -> Tensor:
         values = {**self.values, self.graph.input: x}
         for node in self.open:
             if node.name != self.graph.input:
@@ -122,20 +125,32 @@ class _Known:
         for node in self.watched:
             there = node.operation.apply(*(values[name] for name in node.inputs))
             terms.append(_relative(there, self.values[node.name]))
-        if not softness:
+        if softness is None:
             return torch.stack(terms).sum()
         deltas: dict[str, Tensor] = {}
-        for node in reversed(self.open):
+        for node in self.followed:
             delta = self.deltas.get(node.name, deltas.get(node.name))
             if delta is None:
                 continue
             operation = node.operation
             if isinstance(operation, Layer) and operation.weight_name in self.gradient and node.inputs[0] in values:
-                terms.append(_relative(_weight_gradient(operation, values[node.inputs[0]], delta), self.gradient[operation.weight_name]))
+                terms.append(
+                    _relative(
+                        _weight_gradient(operation, values[node.inputs[0]], delta), self.gradient[operation.weight_name]
+                    )
+                )
             for name, pulled in zip(node.inputs, _pulled(self.graph, node, values, delta, softness)):
                 if name not in self.deltas:
                     deltas[name] = deltas[name] + pulled if name in deltas else pulled
         return torch.stack(terms).sum()
+
+
+def _followed(graph: Graph, names: set[str]) -> list[Node]:
+    """Open nodes through which derivatives are followed, from the top to the convolutions in front of the last pooling."""
+    nodes = [node for node in graph.nodes.values() if node.name in names]
+    last = next((i for i, node in enumerate(nodes) if isinstance(node.operation, MaxPool)), len(nodes))
+    feeding = [i for i, node in enumerate(nodes[:last]) if isinstance(node.operation, Layer)]
+    return nodes[feeding[-1] if feeding else 0 :][::-1]
 
 
 def _relative(there: Tensor, wanted: Tensor) -> Tensor:
@@ -160,12 +175,10 @@ def _pulled(
     z = values[node.inputs[0]]
     t = softness * z.detach().std()
     if isinstance(operation, Activation):
-        if not (operation.kinked and softness):
+        if not operation.kinked:
             return (delta * operation.slope(values[node.name]),)
         low, high = (operation.slope(z.new_tensor(sign)) for sign in (-1.0, 1.0))
         return (delta * (low + (high - low) * torch.sigmoid((z / t).clamp(-REACH, REACH))),)
-    if not softness:
-        return (operation.pull(delta, operation.routes(z), tuple(z.shape[1:])),)
     return (_shared(operation, delta, z, t),)
 
 
