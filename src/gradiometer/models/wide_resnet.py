@@ -37,7 +37,10 @@ def wide_resnet(shape: tuple[int, int, int], classes: int, *, depth: int = 16, w
         raise BadConfig(f"there is no WRN-{depth}-{widen}", fix="choose a depth of 10, 16, 22, 28, ... and widen >= 1")
 
     def block(inside: int, outside: int, stride: int) -> nn.Module:
-        return Block(inside, outside, stride, "project", True)
+        made = Block(inside, outside, stride, "project", True)
+        if isinstance(made.shortcut, nn.Sequential):
+            made.shortcut = made.shortcut[0]  # the convolution alone: its normalization stands before it
+        return made
 
     widths = [16 * widen, 32 * widen, 64 * widen]
     with seeded(seed):

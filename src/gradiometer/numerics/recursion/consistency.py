@@ -107,7 +107,7 @@ class _Known:
             values=values,
             deltas={name: d.to(dtype) for name, d in walk.deltas.items()},
             open=tuple(node for node in graph.nodes.values() if node.name in open_),
-            followed=tuple(_followed(graph, open_)),
+            followed=tuple(followed(graph, open_)),
             watched=tuple(watched),
             examples=len(next(iter(walk.deltas.values()))),
         )
@@ -145,7 +145,7 @@ class _Known:
         return torch.stack(terms).sum()
 
 
-def _followed(graph: Graph, names: set[str]) -> list[Node]:
+def followed(graph: Graph, names: set[str]) -> list[Node]:
     """Open nodes through which derivatives are followed, from the top to the convolutions in front of the last pooling."""
     nodes = [node for node in graph.nodes.values() if node.name in names]
     last = next((i for i, node in enumerate(nodes) if isinstance(node.operation, MaxPool)), len(nodes))
@@ -179,10 +179,10 @@ def _pulled(
             return (delta * operation.slope(values[node.name]),)
         low, high = (operation.slope(z.new_tensor(sign)) for sign in (-1.0, 1.0))
         return (delta * (low + (high - low) * torch.sigmoid((z / t).clamp(-REACH, REACH))),)
-    return (_shared(operation, delta, z, t),)
+    return (shared(operation, delta, z, t),)
 
 
-def _shared(pool: MaxPool, delta: Tensor, z: Tensor, t: Tensor) -> Tensor:
+def shared(pool: MaxPool, delta: Tensor, z: Tensor, t: Tensor) -> Tensor:
     """Derivatives by the pooling's input, each window's shared among its entries."""
     members = pool.members((z.shape[2], z.shape[3]))
     entries = z.flatten(2)[..., members].masked_fill(members < 0, -torch.inf)

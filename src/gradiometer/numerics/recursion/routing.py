@@ -38,11 +38,10 @@ def routes(graph: Graph, gradient: Mapping[str, Tensor], pool: Node, delta: Tens
     assert isinstance(operation, MaxPool)
     below = graph.nodes[pool.inputs[0]]
     size = covered(operation, below.shape)
-    found = [(n, s) for n, s in branches(graph, below.name) if _layer(n).shifts() and _layer(n).weight_name in gradient]
-    fitting = [(n, s) for n, s in found if size[0] * size[1] <= min(_layer(n).weight.shape[:2])]
-    if len(delta) > 1 or not fitting:
+    found = readable(graph, pool, len(delta))
+    if found is None or _layer(found[0]).weight_name not in gradient:
         return f"no convolution in front of {operation.where} has channels for its {len(delta) * size[0] * size[1]} positions"
-    node, scale = fitting[0]
+    node, scale = found
     layer = _layer(node)
     weight = gradient[layer.weight_name]
     wanted = delta * scale[:, None, None]
@@ -52,6 +51,18 @@ def routes(graph: Graph, gradient: Mapping[str, Tensor], pool: Node, delta: Tens
     shape = graph.nodes[node.inputs[0]].shape
     taken, told = looked_again(layer, operation, weight, wanted, taken, shape)
     return taken if told > TOLD else f"the places that {operation.where} takes do not show in {layer.where}"
+
+
+def readable(graph: Graph, pool: Node, examples: int) -> tuple[Node, Tensor] | None:
+    """The convolution in whose gradient the places show, with the scale of what is between them; None if there is none."""
+    operation, below = pool.operation, graph.nodes[pool.inputs[0]]
+    assert isinstance(operation, MaxPool)
+    height, width = covered(operation, below.shape)
+    for node, scale in branches(graph, below.name):
+        layer = _layer(node)
+        if examples == 1 and layer.shifts() and height * width <= min(layer.weight.shape[:2]):
+            return node, scale
+    return None
 
 
 def covered(pool: MaxPool, shape: tuple[int, ...]) -> tuple[int, int]:
