@@ -19,6 +19,7 @@ from torch.nn.grad import conv2d_weight
 
 from gradiometer.numerics.lbfgs import descend
 
+from .forward_known import Known
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node
 from .inversion import STUCK
 from .record import Walk
@@ -94,13 +95,16 @@ class _Known:
     def of(cls, graph: Graph, walk: Walk) -> _Known:
         dtype = graph.dtype
         values = {name: v.value.to(dtype) for name, v in walk.values.items() if bool(v.deviation.isfinite().all())}
-        open_, watched = {graph.input}, []
+        open_, watched = {graph.input}, list[str]()
         for node in graph.nodes.values():
             if any(name in open_ for name in node.inputs):
                 if node.name in values:
-                    watched.append(node)
+                    watched.append(node.name)
                 else:
                     open_.add(node.name)
+        told = Known(graph=walk.graph, values=walk.values)
+        beside = {name for node in (*open_, *watched) for name in graph.nodes[node].inputs} - open_ - values.keys()
+        values |= {name: full.to(dtype) for name in beside if (full := told.full(name)) is not None}
         return cls(
             graph=graph,
             gradient={name: g.to(dtype) for name, g in walk.gradient.items()},
@@ -108,7 +112,7 @@ class _Known:
             deltas={name: d.to(dtype) for name, d in walk.deltas.items()},
             open=tuple(node for node in graph.nodes.values() if node.name in open_),
             followed=tuple(followed(graph, open_)),
-            watched=tuple(watched),
+            watched=tuple(graph.nodes[name] for name in watched),
             examples=len(next(iter(walk.deltas.values()))),
         )
 
