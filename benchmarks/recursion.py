@@ -82,7 +82,8 @@ def row(
         labels += "y" in guess and sorted(guess["y"].tolist()) == sorted(private["y"].tolist())
         exact += bool(guess.notes["exact"])
         print(
-            f"  {i}: {min(values):.1f} dB, {seconds[-1]:.1f} s, exact {guess.notes['exact']}, {guess.notes['way']}",
+            f"  {i}: {min(values):.1f} dB, {seconds[-1]:.1f} s, exact {guess.notes['exact']}, {guess.notes['way']}; "
+            f"{guess.notes['stopped']}",
             flush=True,
         )
     middle, spent = median_interval(found), median_interval(seconds)

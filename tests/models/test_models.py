@@ -11,10 +11,31 @@ import torch
 from torch import nn
 
 from gradiometer.core import BadConfig, Batch, Recipe, cross_entropy, simulate
-from gradiometer.models import MODELS, convnet64, lenet, mlp, resnet18, resnet20, vit
+from gradiometer.models import (
+    MODELS,
+    convnet64,
+    lenet,
+    mlp,
+    resnet18,
+    resnet20,
+    resnet50,
+    vgg11,
+    vgg16,
+    vit,
+    wide_resnet,
+)
 
 DATA = os.environ.get("GRADIOMETER_DATA")
-SMALL = {"mlp": {"widths": (8,)}, "convnet64": {"width": 2}, "resnet18": {"width": 0.05}, "resnet20": {"width": 0.25}}
+SMALL = {
+    "mlp": {"widths": (8,)},
+    "convnet64": {"width": 2},
+    "resnet18": {"width": 0.05},
+    "resnet20": {"width": 0.25},
+    "resnet50": {"width": 0.05},
+    "wide_resnet": {"depth": 10, "widen": 1},
+    "vgg11": {"width": 0.05},
+    "vgg16": {"width": 0.05},
+}
 
 
 def count(model: nn.Module) -> int:
@@ -63,6 +84,12 @@ def test_second_derivatives_exist_and_are_not_zero(name):
         (convnet64((3, 32, 32), 10), 2_904_970),
         (resnet20((3, 32, 32), 10), 269_722),  # 0.27 million in the paper's table 6
         (resnet18((3, 32, 32), 10), 11_173_962),
+        (resnet18((3, 224, 224), 1000, stem="imagenet"), 11_689_512),  # torchvision's
+        (resnet50((3, 224, 224), 1000, stem="imagenet"), 25_557_032),
+        (wide_resnet((3, 32, 32), 10), 2_748_890),  # 2.7 million in the paper's table 4
+        (wide_resnet((3, 32, 32), 10, depth=28, widen=10), 36_479_194),
+        (vgg11((3, 32, 32), 10), 9_231_114),
+        (vgg16((3, 32, 32), 10), 14_728_266),
     ],
 )
 def test_sizes_are_the_published_ones(model, parameters):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from gradiometer.models.convnet import convnet64
 from gradiometer.models.lenet import lenet
 from gradiometer.models.resnet import resnet18
+from gradiometer.models.vgg import vgg11
 from gradiometer.numerics.recursion.meter import Meter, meter
 from gradiometer.numerics.recursion.tracing import trace
 
@@ -37,6 +38,13 @@ def test_the_batch_size_is_read_off_a_residual_network() -> None:
         assert found.verdict == "exact"
 
 
-def test_max_pooling_is_named() -> None:
-    found = measured(convnet64((3, 18, 18), 10, width=8), 1, side=18)
-    assert "pool1" in found.reason
+def test_max_pooling_is_named_where_its_routes_cannot_be_read() -> None:
+    found = measured(convnet64((3, 18, 18), 10, width=16), 1, side=18)
+    assert "pool0" in found.reason
+    assert found.verdict == "exact"
+
+
+def test_max_pooling_above_wide_convolutions_stops_nothing() -> None:
+    found = measured(vgg11((3, 8, 8), 10), 1, side=8)
+    assert found.verdict == "exact"
+    assert "pool0" in found.reason  # the other poolings stand above convolutions of 64 channels and more

@@ -1,11 +1,27 @@
 """Small seeded reference victims: `fn(shape, classes, *, seed=0, ...) -> nn.Module`. `MODELS` is the catalogue."""
 
 from .age import trained
+from .bottleneck import resnet50
 from .catalogue import MODELS
 from .convnet import convnet64
 from .lenet import lenet
 from .mlp import mlp
 from .resnet import resnet18, resnet20
+from .vgg import vgg11, vgg16
 from .vit import vit
+from .wide_resnet import wide_resnet
 
-__all__ = ["MODELS", "convnet64", "lenet", "mlp", "resnet18", "resnet20", "trained", "vit"]
+__all__ = [
+    "MODELS",
+    "convnet64",
+    "lenet",
+    "mlp",
+    "resnet18",
+    "resnet20",
+    "resnet50",
+    "trained",
+    "vgg11",
+    "vgg16",
+    "vit",
+    "wide_resnet",
+]

@@ -1,10 +1,13 @@
 """The models by name, with their cards."""
 
+from .bottleneck import resnet50, resnet50_card
 from .convnet import convnet64, convnet64_card
 from .lenet import lenet, lenet_card
 from .mlp import mlp, mlp_card
 from .resnet import resnet18, resnet18_card, resnet20, resnet20_card
+from .vgg import vgg11, vgg11_card, vgg16, vgg16_card
 from .vit import vit, vit_card
+from .wide_resnet import wide_resnet, wide_resnet_card
 
 MODELS = {
     "mlp": (mlp, mlp_card),
@@ -12,5 +15,9 @@ MODELS = {
     "convnet64": (convnet64, convnet64_card),
     "resnet18": (resnet18, resnet18_card),
     "resnet20": (resnet20, resnet20_card),
+    "resnet50": (resnet50, resnet50_card),
+    "wide_resnet": (wide_resnet, wide_resnet_card),
+    "vgg11": (vgg11, vgg11_card),
+    "vgg16": (vgg16, vgg16_card),
     "vit": (vit, vit_card),
 }

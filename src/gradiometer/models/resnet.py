@@ -1,7 +1,8 @@
-"""Residual networks for small pictures: a 3x3 stem without pooling (the CIFAR stem)."""
+"""Residual networks for small pictures, with a 3x3 stem without pooling (the CIFAR stem), or the original stem."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -14,6 +15,7 @@ from .building import check_shape, choose, seeded
 
 Shortcut = Literal["pad", "project", "none"]
 Init = Literal["he", "torch"]
+Stem = Literal["cifar", "imagenet"]
 
 resnet20_card = Card(
     summary="Nine residual blocks of 16, 32, 64 channels with batch normalization.",
@@ -51,7 +53,7 @@ def _shortcut(kind: Shortcut, inside: int, outside: int, stride: int) -> nn.Modu
     return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3x3 convolutions and a way around them."""
 
     def __init__(self, inside: int, outside: int, stride: int, kind: Shortcut, preactivation: bool) -> None:
@@ -75,22 +77,39 @@ class _Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, stages `layer1`, `layer2`, ... that halve the picture between them, global mean, linear head."""
+    """Stem, stages `layer1`, `layer2`, ... that halve the picture between them, global mean, linear head.
+
+    Args:
+        block: makes a residual block of the numbers of channels in and out, and the stride.
+        widths, depths: channels that each stage gives, and how many blocks it has.
+        stem: `cifar` (3x3), or `imagenet` (7x7 of stride 2, then a 3x3 max pooling of stride 2).
+        inside: channels of the stem; None for those of the first stage.
+    """
 
     def __init__(
-        self, channels: int, classes: int, widths: list[int], depth: int, kind: Shortcut, preactivation: bool
+        self,
+        channels: int,
+        classes: int,
+        block: Callable[[int, int, int], nn.Module],
+        *,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        preactivation: bool = False,
+        stem: Stem = "cifar",
+        inside: int | None = None,
     ) -> None:
         super().__init__()
         self.stages = [f"layer{i + 1}" for i in range(len(widths))]
         self.preactivation = preactivation
-        self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[-1] if preactivation else widths[0])
-        inside = widths[0]
-        for i, (name, outside) in enumerate(zip(self.stages, widths)):
-            strides = [2 if i else 1, *[1] * (depth - 1)]
+        inside = inside or widths[0]
+        kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+        self.conv1 = nn.Conv2d(channels, inside, kernel, stride, padding, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[-1] if preactivation else inside)
+        self.pool = nn.Identity() if stem == "cifar" else nn.MaxPool2d(3, 2, 1)
+        for i, (name, outside, depth) in enumerate(zip(self.stages, widths, depths)):
             blocks = []
-            for stride in strides:
-                blocks.append(_Block(inside, outside, stride, kind, preactivation))
+            for stride in [2 if i else 1, *[1] * (depth - 1)]:
+                blocks.append(block(inside, outside, stride))
                 inside = outside
             self.add_module(name, nn.Sequential(*blocks))
         self.linear = nn.Linear(widths[-1], classes)
@@ -99,6 +118,7 @@ class ResNet(nn.Module):
         x = self.conv1(x)
         if not self.preactivation:
             x = F.relu(self.bn1(x))
+        x = self.pool(x)
         for name in self.stages:
             x = self.get_submodule(name)(x)
         if self.preactivation:
@@ -116,14 +136,21 @@ def _resnet(
     preactivation: bool,
     init: Init,
     seed: int,
+    stem: Stem = "cifar",
 ) -> ResNet:
     check_shape(model, shape, classes, smallest=4)
     choose("shortcut", shortcut, dict.fromkeys(("pad", "project", "none")))
+    choose("stem", stem, dict.fromkeys(("cifar", "imagenet")))
     if min(widths) < 1:
         raise BadConfig(f"{model} is left without channels: its stages would have {widths}", fix="raise width")
     choose("init", init, dict.fromkeys(("he", "torch")))
+
+    def block(inside: int, outside: int, stride: int) -> nn.Module:
+        return Block(inside, outside, stride, shortcut, preactivation)
+
     with seeded(seed):
-        network = ResNet(shape[0], classes, widths, depth, shortcut, preactivation)
+        depths = [depth] * len(widths)
+        network = ResNet(shape[0], classes, block, widths=widths, depths=depths, preactivation=preactivation, stem=stem)
         for module in network.modules():
             if init == "he" and isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -168,11 +195,13 @@ def resnet18(
     shortcut: Shortcut = "project",
     preactivation: bool = False,
     init: Init = "he",
+    stem: Stem = "cifar",
     seed: int = 0,
 ) -> ResNet:
-    """Four stages of two blocks with 64, 128, 256, 512 channels, behind a CIFAR stem.
+    """Four stages of two blocks with 64, 128, 256, 512 channels.
 
     Args and references: as `resnet20`.
+        stem: `cifar`, a 3x3 convolution, or `imagenet`, the paper's 7x7 of stride 2 with a max pooling behind it.
     """
     widths = [round(width * channels) for channels in (64, 128, 256, 512)]
-    return _resnet("resnet18", shape, classes, widths, 2, shortcut, preactivation, init, seed)
+    return _resnet("resnet18", shape, classes, widths, 2, shortcut, preactivation, init, seed, stem)

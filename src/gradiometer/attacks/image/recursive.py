@@ -16,9 +16,9 @@ from gradiometer.core import (
     Update,
     spawn,
 )
-from gradiometer.numerics.recursion import filling
+from gradiometer.numerics.recursion import consistency, filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
-from gradiometer.numerics.recursion.graph import Node
+from gradiometer.numerics.recursion.graph import MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.meter import Meter, meter
 from gradiometer.numerics.recursion.record import Walk
@@ -132,9 +132,13 @@ class Recursive(Attack):
         return x, way
 
     def _descended(self, found: Walk, update: Update, rng: torch.Generator) -> tuple[Tensor, str, bool]:
-        """Pictures whose maps are the known ones; whether that succeeded for all."""
+        """Pictures whose maps are the known ones; whether no other way is to be tried, as that succeeded or used them all."""
         graph, frontier = found.graph, found.graph.nodes[str(found.frontier)]
         single = trace(update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
+        if any(isinstance(node.operation, MaxPool) for node in graph.needed(frontier.name, graph.input)):
+            joint = consistency.pictures(single, found, rng=spawn(rng), evaluations=self.evaluations)
+            way = f"descent from {_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
+            return joint.x, f"{way}, error {joint.error:.0e}", True
         targets = [(name, found.values[name].value) for name in found.targets()]
         result = invert(single, targets, rng=spawn(rng), evaluations=self.evaluations)
         way = (

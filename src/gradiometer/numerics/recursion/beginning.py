@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
+from . import bottleneck
 from .graph import Graph, Shift
 from .head import single
 from .pooled import Pooled, read_top
@@ -59,7 +60,9 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator)
                 f"this network does not let examples be told apart: {top}{also}",
                 fix="attack an undefended update of one example, or a network that averages its last maps",
             )
-        return Beginning(deltas={head.name: one, **_shifted(graph, gradient)}, residues=one)
+        lower = bottleneck.derivatives(graph, gradient, one)
+        start = {head.name: one} if isinstance(lower, str) else dict([lower])
+        return Beginning(deltas={**start, **_shifted(graph, gradient)}, residues=one)
     read = read_top(graph, gradient, top, rng=rng, examples=None if one is None else 1)
     if isinstance(read, Pooled):
         shifted = {} if one is None else _shifted(graph, gradient)

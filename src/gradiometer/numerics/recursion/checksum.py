@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .graph import Activation, Graph, Layer, Norm, Reshape, Sum
+from .graph import Activation, Graph, Layer, MaxPool, Norm, Reshape, Sum
 
 BORDER = 6.0
 """Expected errors above zero from which a unit is taken for active."""
@@ -76,6 +76,8 @@ def sums(graph: Graph, gradient: Mapping[str, Tensor], name: str) -> Tensor | No
     if isinstance(operation, Sum):
         found = (sums(graph, gradient, branch) for branch in dict.fromkeys(node.inputs))
         return next((value for value in found if value is not None), None)
+    if isinstance(operation, MaxPool):
+        return sums(graph, gradient, node.inputs[0])
     if isinstance(operation, Reshape) and graph.nodes[node.inputs[0]].shape[:1] == node.shape[:1]:
         return sums(graph, gradient, node.inputs[0])
     return None

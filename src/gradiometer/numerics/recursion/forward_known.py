@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .graph import Activation, Graph, Layer, Norm, Reshape, Sum
+from .graph import Activation, Graph, Layer, MaxPool, Norm, Reshape, Sum
 
 ROUNDING = 2e-7
 """Error of a float32 client's own activations, relative to their size."""
@@ -32,6 +33,7 @@ class Known:
 
     graph: Graph
     values: Mapping[str, Estimate]
+    routes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def partial(self, name: str) -> Estimate | None:
         """What follows about this tensor from known tensors above it; None if nothing follows."""
@@ -58,11 +60,13 @@ class Known:
         shape = self.graph.nodes[name].shape
         if isinstance(operation, Activation):
             return _inverted(operation, self.values[consumer]) if consumer in self.values else None
-        if not isinstance(operation, (Norm, Reshape, Sum)):
+        if not isinstance(operation, (MaxPool, Norm, Reshape, Sum)):
             return None
         above = self.partial(consumer)
-        if above is None:
+        if above is None or (isinstance(operation, MaxPool) and consumer not in self.routes):
             return None
+        if isinstance(operation, MaxPool):
+            return _unpooled(above, self.routes[consumer], shape)
         if isinstance(operation, Reshape):
             return above.reshape(-1, *shape)
         if isinstance(operation, Norm):
@@ -82,6 +86,15 @@ def _inverted(activation: Activation, known: Estimate) -> Estimate:
     deviation = known.deviation / activation.slope(known.value).abs().clamp_min(1e-12)
     floor = ROUNDING * float(value[usable].square().mean().sqrt()) if bool(usable.any()) else 0.0
     return Estimate(value=value, deviation=torch.where(usable, deviation + floor, torch.inf))
+
+
+def _unpooled(above: Estimate, routes: Tensor, shape: tuple[int, ...]) -> Estimate:
+    """Known where a window took its entry from; windows that share a place agree on it."""
+    places, value = routes.flatten(2), above.value.new_zeros(len(above.value), shape[0], math.prod(shape[1:]))
+    deviation = torch.full_like(value, torch.inf)
+    value.scatter_(2, places, above.value.flatten(2))
+    deviation.scatter_(2, places, above.deviation.flatten(2))
+    return Estimate(value=value.reshape(-1, *shape), deviation=deviation.reshape(-1, *shape))
 
 
 def _better(first: Estimate, second: Estimate) -> Estimate:

@@ -29,7 +29,7 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opaque(Operation):
-    """An operation that the recursion cannot walk back through (max pooling, attention, unknown functions)."""
+    """An operation that the recursion cannot walk back through (attention, unknown functions)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +40,7 @@ class Affine(Operation):
         """The transpose: derivatives by the inputs, given those by the output [n, ...]."""
         with torch.enable_grad():
             zeros = [delta.new_zeros(len(delta), *shape).requires_grad_() for shape in shapes]
-            return torch.autograd.grad(self.apply(*zeros), zeros, delta)
+            return torch.autograd.grad(self.apply(*zeros), zeros, delta, create_graph=delta.requires_grad)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,6 +162,36 @@ class Activation(Operation):
     def cuts(self) -> bool:
         """Whether negative inputs become zeros."""
         return self.kinked and float(self.slope(torch.tensor(-1.0))) == 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxPool(Operation):
+    """The largest entry of every window: derivatives pass to that position alone.
+
+    Args:
+        kernel, stride, padding, dilation: height and width.
+    """
+
+    kernel: Pairs
+    stride: Pairs
+    padding: Pairs
+    dilation: Pairs
+
+    def members(self, size: Pairs) -> Tensor:
+        """The positions of every window of a map of this size, height * width flattened [window, windows]; -1: padding."""
+        place = torch.arange(1.0, math.prod(size) + 1, dtype=torch.float64).reshape(1, 1, *size)
+        return F.unfold(place, self.kernel, self.dilation, self.padding, self.stride)[0].long() - 1
+
+    def routes(self, value: Tensor) -> Tensor:
+        """Which position each window takes its entry from, height * width flattened [n, channels, *windows]."""
+        options = self.stride, self.padding, self.dilation
+        return F.max_pool2d(value, self.kernel, *options, return_indices=True)[1]
+
+    @staticmethod
+    def pull(delta: Tensor, routes: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Derivatives by the input [n, *shape], given those by the output."""
+        below = delta.new_zeros(len(delta), shape[0], math.prod(shape[1:]))
+        return below.scatter_add_(2, routes.flatten(2), delta.flatten(2)).reshape(-1, *shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

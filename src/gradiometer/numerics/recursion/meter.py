@@ -14,10 +14,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .consistency import followed
 from .equations import positions
-from .graph import Activation, Graph, Layer, Node, Opaque, Reshape
+from .graph import Activation, Graph, Layer, MaxPool, Node, Opaque, Reshape
 from .joint import lacking
 from .record import ENOUGH
+from .routing import readable
 from .shift import Spectrum, spectrum
 from .top import branches
 
@@ -76,6 +78,9 @@ def meter(graph: Graph, gradient: Mapping[str, Tensor], *, examples: int | None 
     for node in reversed(list(graph.nodes.values())):
         if isinstance(node.operation, Opaque):
             reason = reason or f"{node.operation.where} cannot be followed backward"
+        if isinstance(node.operation, MaxPool) and not reason and not readable(graph, node, count):
+            reason = f"the places that {node.operation.where} takes show in the pictures alone"
+            held = wanted if held + _below(graph, node) >= wanted else held
         readers = _readers(graph, node)
         if not readers or not (isinstance(node.operation, (Activation, Reshape)) or node.name == graph.input):
             continue
@@ -87,6 +92,13 @@ def meter(graph: Graph, gradient: Mapping[str, Tensor], *, examples: int | None 
             held = wanted if node.name == graph.input else math.prod(node.shape)
     verdict: Verdict = "exact" if held >= wanted else "partial" if held else "not"
     return Meter(verdict=verdict, reason=reason, examples=examples or seen, layers=tuple(readings))
+
+
+def _below(graph: Graph, pool: Node) -> int:
+    """How many weight-gradient entries a descent through this pooling has to agree with."""
+    names = {graph.input, *(node.name for node in graph.needed(pool.name, graph.input))}
+    layers = (node.operation for node in followed(graph, names))
+    return sum(layer.weight.numel() for layer in layers if isinstance(layer, Layer))
 
 
 def _readers(graph: Graph, node: Node) -> list[Node]:

@@ -55,6 +55,7 @@ class Walk:
     Args:
         values: tensors known exactly, by node.
         deltas: derivatives of the loss by them, an example a row (they carry the client's 1 / batch size).
+        routes: positions that max poolings take, by node.
         steps: by tensor, in the order of the walk.
         stopped: why the walk ended above the input; empty if it got there.
         remainder: the input, where only a few of its directions are open.
@@ -64,6 +65,7 @@ class Walk:
     gradient: Mapping[str, Tensor]
     values: dict[str, Estimate] = field(default_factory=dict)
     deltas: dict[str, Tensor] = field(default_factory=dict)
+    routes: dict[str, Tensor] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
     stopped: str = ""
     remainder: Remainder | None = None

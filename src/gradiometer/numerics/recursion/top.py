@@ -14,6 +14,20 @@ from .graph import Activation, Affine, Graph, Layer, Node, Norm, Reshape, Sum
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Mean:
+    """A linear head on maps averaged over positions.
+
+    Args:
+        activation: the last one, a ReLU of maps.
+        share: derivative of the logits by one position of its output [classes, channels], the same at all positions.
+    """
+
+    head: Node
+    activation: Node
+    share: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Top:
     """From the logits down to a convolution with shift structure.
 
@@ -53,8 +67,8 @@ def find_head(graph: Graph) -> Node:
     return node
 
 
-def find_top(graph: Graph) -> Top | str:
-    """The pooled top, or the reason why there is none."""
+def find_mean(graph: Graph) -> Mean | str:
+    """The head and the maps that it averages, or the reason why there are none."""
     head = find_head(graph)
     classes = head.shape[0]
     delta = torch.eye(classes, dtype=graph.dtype)
@@ -69,12 +83,20 @@ def find_top(graph: Graph) -> Top | str:
     share = delta[..., :1, :1]
     if not torch.allclose(delta, share.expand_as(delta), rtol=1e-9, atol=0):
         return "the head does not average over positions"
-    below = node.inputs[0]
+    return Mean(head=head, activation=node, share=share.reshape(classes, -1))
+
+
+def find_top(graph: Graph) -> Top | str:
+    """The pooled top, or the reason why there is none."""
+    mean = find_mean(graph)
+    if isinstance(mean, str):
+        return mean
+    below = mean.activation.inputs[0]
     found = [(c, scale) for c, scale in branches(graph, below) if _layer(c).shifts()]
     if not found:
-        return f"no convolution with shift structure ends in {node.operation.where}"
+        return f"no convolution with shift structure ends in {mean.activation.operation.where}"
     layer, scale = max(found, key=lambda pair: min(_layer(pair[0]).weight.shape[:2]))
-    return Top(head=head, activation=node, below=below, layer=layer, scale=scale, share=share.reshape(classes, -1))
+    return Top(head=mean.head, activation=mean.activation, below=below, layer=layer, scale=scale, share=mean.share)
 
 
 def branches(graph: Graph, name: str) -> Iterator[tuple[Node, Tensor]]:

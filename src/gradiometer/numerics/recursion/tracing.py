@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gradiometer.core import NotApplicable, clone_model
 
-from . import activations
+from . import activations, pools
 from .graph import Affine, Graph, Layer, Node, Norm, Opaque, Operation, Reshape, Shift, Sum
 from .loose import Loose, entries, holds_tensors
 
@@ -88,7 +88,7 @@ class _Reader:
                 self._add(node, x if inputs[0] == node.name else None)
         if output not in self.nodes:
             raise NotApplicable(f"{type(self.model).__name__} does not return one tensor, row by example")
-        return Graph(nodes=_completed(self.nodes), input=inputs[0], output=output, dtype=x.dtype)
+        return Graph(nodes=pools.first(_completed(self.nodes)), input=inputs[0], output=output, dtype=x.dtype)
 
     def _add(self, node: fx.Node, x: Tensor | None) -> None:
         if node.op == "placeholder":
@@ -168,6 +168,8 @@ class _Reader:
             return None
         if target in _RESHAPES:
             return _reshape(value, where)
+        if target in pools.FUNCTIONS:
+            return pools.of_function(node.args[1:], node.kwargs, apply, where) or Opaque(apply=apply, where=where)
         if target in _SUMS and all(self.values[n.name].shape == value.shape for n in tensors):
             return Sum(apply=apply, where=where) if len(tensors) > 1 else self._shift(node, apply, value, where)
         name = activations.FUNCTIONS.get(target) or (
@@ -201,6 +203,8 @@ class _Reader:
             return _reshape(value, where)
         if isinstance(module, _POOLS):
             return Affine(apply=apply, where=where)
+        if isinstance(module, nn.MaxPool2d):
+            return pools.of_module(module, apply, where) or Opaque(apply=apply, where=where)
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_var is not None:
             scale = 1 / torch.sqrt(module.running_var + module.eps)
             if module.weight is not None:

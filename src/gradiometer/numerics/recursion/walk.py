@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from . import second_look
+from . import routing, second_look
 from .checksum import check, from_channel, sums, units
 from .forward_known import Estimate, Known
-from .graph import Activation, Affine, Graph, Layer, Node, Norm, Reshape, Sum
+from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Norm, Reshape, Sum
 from .joint import Answer, lacking, solve_tensor
 from .record import ENOUGH, Step, Walk
 from .remainder import remainder
@@ -33,14 +33,20 @@ class _Again(Exception):
     """Slopes of an activation above were corrected: the walk goes on from there."""
 
 
-def walk(graph: Graph, gradient: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> Walk:
+def walk(
+    graph: Graph,
+    gradient: Mapping[str, Tensor],
+    start: Mapping[str, Tensor],
+    routes: Mapping[str, Tensor] | None = None,
+) -> Walk:
     """Walks down as far as the equations determine every tensor.
 
     Args:
         gradient: of the mean loss by parameter name, in the graph's dtype.
         start: derivatives by some tensors [n, ...] below which everything is to be found.
+        routes: which positions max poolings take, where that is known beforehand.
     """
-    state = Walk(graph=graph, gradient=gradient, _waiting={name: {} for name in graph.nodes})
+    state = Walk(graph=graph, gradient=gradient, routes=dict(routes or {}), _waiting={name: {} for name in graph.nodes})
     order = list(graph.nodes)[::-1]
     place = 0
     while place < len(order):
@@ -82,6 +88,14 @@ def _visit(state: Walk, node: Node) -> None:
         for name, pulled in zip(node.inputs, operation.pull(delta, graph.shapes(node))):
             before = state._waiting[name].get(node.name)
             state._waiting[name][node.name] = pulled if before is None else before + pulled
+    elif isinstance(operation, MaxPool):
+        if node.name not in state.routes:
+            found = routing.routes(graph, state.gradient, node, delta)
+            if isinstance(found, str):
+                raise _Stop(found)
+            state.routes[node.name] = found
+        shape = graph.nodes[node.inputs[0]].shape
+        state._waiting[node.inputs[0]][node.name] = operation.pull(delta, state.routes[node.name], shape)
     elif node.inputs:
         raise _Stop(f"{operation.where} cannot be followed backward")
     else:
@@ -160,7 +174,7 @@ def _value(state: Walk, node: Node) -> Estimate:
 def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
     held = math.prod(state.graph.nodes[state.frontier].shape) if state.frontier else 0
     enough = held >= ENOUGH * math.prod(state.graph.nodes[state.graph.input].shape)
-    known = None if enough else Known(graph=state.graph, values=state.values)
+    known = None if enough else Known(graph=state.graph, values=state.values, routes=state.routes)
     missing = lacking(readers, node.shape, len(state.deltas[node.name]))
     if enough and missing > 0:
         raise _Stop(f"the layers that read {node.operation.where} have {missing} equations a channel too few")

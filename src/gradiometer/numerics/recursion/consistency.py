@@ -1,0 +1,197 @@
+"""Pictures from everything that is known where a walk ends: maps, derivatives, and the weight gradients below.
+
+    min_x  sum_h ||h(x) - h||^2 / ||h||^2  +  sum_l ||corr(u_l(x), delta_l(x)) - dW_l||^2 / ||dW_l||^2
+
+h are the known tensors that unknown ones enter, l the layers that read an unknown tensor. The derivatives delta_l come
+down from the known ones as in the backward pass. Where that decides by the values (which entry of a window is the
+largest, which unit is active), it decides softly: a window's derivative is shared by softmax(z / t), a slope is
+sigmoid(z / t). As t falls to zero, the objective becomes the exact one, and its routes are the client's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.grad import conv2d_weight
+
+from gradiometer.numerics.lbfgs import descend
+
+from .forward_known import Known
+from .graph import Activation, Affine, Graph, Layer, MaxPool, Node
+from .inversion import STUCK
+from .record import Walk
+
+SOFTNESS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+"""t, in standard deviations of z."""
+FINE = 0.003
+"""Softness from which the known maps alone may lead to the pictures."""
+ENDED = 1e-5
+"""Relative error of the known maps below which they have done so."""
+REACH = 30.0
+"""Exponents end here: smaller numbers change nothing, and subnormal ones are slow."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Consistent:
+    """Pictures [n, ...], the relative error of the known maps that they cause, and the evaluations used."""
+
+    x: Tensor
+    error: float
+    evaluations: int
+
+
+def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int, starts: int = 2) -> Consistent:
+    """Descends through falling softness, and in the end to the known maps alone; the whole batch at once.
+
+    Args:
+        graph: the walk's, in the precision to compute in.
+        evaluations: upper limit, a start and softness.
+        starts: how many are tried where the descent gets stuck.
+    """
+    known = _Known.of(graph, walk)
+    shape = (1, known.examples, *graph.nodes[graph.input].shape)
+    best, used = Consistent(x=torch.zeros(shape[1:]), error=float("inf"), evaluations=0), 0
+    for _ in range(starts):
+        x = (0.3 * torch.randn(shape, generator=rng)).to(graph.dtype)
+        for softness in SOFTNESS:
+            soft = descend(known.objective(softness), x, evaluations=evaluations, finished=_slow)
+            x, used = soft.x, used + soft.evaluations
+            if softness <= FINE:
+                hard = descend(known.objective(None), x, evaluations=evaluations, finished=_slow)
+                error, used = float(hard.value.sqrt()), used + hard.evaluations
+                best = Consistent(x=hard.x[0], error=error, evaluations=used) if error < best.error else best
+            if best.error <= ENDED:
+                return best
+        if best.error < STUCK:
+            break
+    return replace(best, evaluations=used)
+
+
+def _slow(before: Tensor, now: Tensor) -> Tensor:
+    return now > 0.99 * before
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """What a walk left: constants of the objective.
+
+    Args:
+        open: nodes that depend on the input and are not known, in order; `watched`: known ones that read them.
+    """
+
+    graph: Graph
+    gradient: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+    deltas: Mapping[str, Tensor]
+    open: tuple[Node, ...]
+    followed: tuple[Node, ...]
+    watched: tuple[Node, ...]
+    examples: int
+
+    @classmethod
+    def of(cls, graph: Graph, walk: Walk) -> _Known:
+        dtype = graph.dtype
+        values = {name: v.value.to(dtype) for name, v in walk.values.items() if bool(v.deviation.isfinite().all())}
+        open_, watched = {graph.input}, list[str]()
+        for node in graph.nodes.values():
+            if any(name in open_ for name in node.inputs):
+                if node.name in values:
+                    watched.append(node.name)
+                else:
+                    open_.add(node.name)
+        told = Known(graph=walk.graph, values=walk.values)
+        beside = {name for node in (*open_, *watched) for name in graph.nodes[node].inputs} - open_ - values.keys()
+        values |= {name: full.to(dtype) for name in beside if (full := told.full(name)) is not None}
+        return cls(
+            graph=graph,
+            gradient={name: g.to(dtype) for name, g in walk.gradient.items()},
+            values=values,
+            deltas={name: d.to(dtype) for name, d in walk.deltas.items()},
+            open=tuple(node for node in graph.nodes.values() if node.name in open_),
+            followed=tuple(followed(graph, open_)),
+            watched=tuple(graph.nodes[name] for name in watched),
+            examples=len(next(iter(walk.deltas.values()))),
+        )
+
+    def objective(self, softness: float | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """For `descend`, of the whole batch as one problem; None for the known maps alone."""
+        return lambda points, _: torch.stack([self._residual(x, softness) for x in points])
+
+    def _residual(self, x: Tensor, softness: float | None) -> Tensor:
+        values = {**self.values, self.graph.input: x}
+        for node in self.open:
+            if node.name != self.graph.input:
+                values[node.name] = node.operation.apply(*(values[name] for name in node.inputs))
+        terms = []
+        for node in self.watched:
+            there = node.operation.apply(*(values[name] for name in node.inputs))
+            terms.append(_relative(there, self.values[node.name]))
+        if softness is None:
+            return torch.stack(terms).sum()
+        deltas: dict[str, Tensor] = {}
+        for node in self.followed:
+            delta = self.deltas.get(node.name, deltas.get(node.name))
+            if delta is None:
+                continue
+            operation = node.operation
+            if isinstance(operation, Layer) and operation.weight_name in self.gradient and node.inputs[0] in values:
+                terms.append(
+                    _relative(
+                        _weight_gradient(operation, values[node.inputs[0]], delta), self.gradient[operation.weight_name]
+                    )
+                )
+            for name, pulled in zip(node.inputs, _pulled(self.graph, node, values, delta, softness)):
+                if name not in self.deltas:
+                    deltas[name] = deltas[name] + pulled if name in deltas else pulled
+        return torch.stack(terms).sum()
+
+
+def followed(graph: Graph, names: set[str]) -> list[Node]:
+    """Open nodes through which derivatives are followed, from the top to the convolutions in front of the last pooling."""
+    nodes = [node for node in graph.nodes.values() if node.name in names]
+    last = next((i for i, node in enumerate(nodes) if isinstance(node.operation, MaxPool)), len(nodes))
+    feeding = [i for i, node in enumerate(nodes[:last]) if isinstance(node.operation, Layer)]
+    return nodes[feeding[-1] if feeding else 0 :][::-1]
+
+
+def _relative(there: Tensor, wanted: Tensor) -> Tensor:
+    return (there - wanted).square().sum() / wanted.square().sum().clamp_min(1e-30)
+
+
+def _weight_gradient(layer: Layer, value: Tensor, delta: Tensor) -> Tensor:
+    if layer.dense:
+        return delta.flatten(0, -2).T @ value.flatten(0, -2)
+    return conv2d_weight(value, layer.weight.shape, delta, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def _pulled(
+    graph: Graph, node: Node, values: Mapping[str, Tensor], delta: Tensor, softness: float
+) -> tuple[Tensor, ...]:
+    """Derivatives by the node's inputs."""
+    operation = node.operation
+    if isinstance(operation, Affine):
+        return operation.pull(delta, graph.shapes(node))
+    if not isinstance(operation, (Activation, MaxPool)):
+        return ()
+    z = values[node.inputs[0]]
+    t = softness * z.detach().std()
+    if isinstance(operation, Activation):
+        if not operation.kinked:
+            return (delta * operation.slope(values[node.name]),)
+        low, high = (operation.slope(z.new_tensor(sign)) for sign in (-1.0, 1.0))
+        return (delta * (low + (high - low) * torch.sigmoid((z / t).clamp(-REACH, REACH))),)
+    return (shared(operation, delta, z, t),)
+
+
+def shared(pool: MaxPool, delta: Tensor, z: Tensor, t: Tensor) -> Tensor:
+    """Derivatives by the pooling's input, each window's shared among its entries."""
+    members = pool.members((z.shape[2], z.shape[3]))
+    entries = z.flatten(2)[..., members].masked_fill(members < 0, -torch.inf)
+    below_top = ((entries - entries.detach().amax(2, keepdim=True)) / t).clamp_min(-REACH)
+    shares = delta.flatten(2)[:, :, None] * torch.softmax(below_top, 2)
+    below = z.new_zeros(*z.shape[:2], z.shape[2] * z.shape[3] + 1)
+    below = below.index_add(2, members.flatten() % below.shape[2], shares.flatten(2))
+    return below[..., :-1].reshape(z.shape)
