@@ -62,15 +62,15 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator)
             )
         lower = bottleneck.derivatives(graph, gradient, one)
         start = {head.name: one} if isinstance(lower, str) else dict([lower])
-        return Beginning(deltas={**start, **_shifted(graph, gradient)}, residues=one)
+        return Beginning(deltas={**start, **shifted(graph, gradient)}, residues=one)
     read = read_top(graph, gradient, top, rng=rng, examples=None if one is None else 1)
     if isinstance(read, Pooled):
-        shifted = {} if one is None else _shifted(graph, gradient)
-        return Beginning(deltas={top.below: read.delta, **shifted}, residues=read.residues, spectrum=read.spectrum)
+        below = {} if one is None else shifted(graph, gradient)
+        return Beginning(deltas={top.below: read.delta, **below}, residues=read.residues, spectrum=read.spectrum)
     raise NotApplicable(f"what stands behind the global mean cannot be read: {read}")
 
 
-def _shifted(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def shifted(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Derivatives [1, ...] by tensors that a trained parameter is added to, from its gradient at one example."""
     return {
         node.name: gradient[shift.name].flatten()[shift.entries][None]

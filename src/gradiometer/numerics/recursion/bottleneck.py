@@ -23,6 +23,17 @@ TOLD = 0.95
 """Part of the derivatives, by their squares, that must be near one of their two levels."""
 
 
+def told(graph: Graph, gradient: Mapping[str, Tensor]) -> set[str]:
+    """The tensor whose derivatives `derivatives` may tell, by its layers' widths; none otherwise."""
+    mean = find_mean(graph)
+    if isinstance(mean, str):
+        return set()
+    below, area = mean.activation.inputs[0], mean.activation.shape[1] * mean.activation.shape[2]
+    pairs = ((_layer(inner), _layer(outer)) for outer, _, inner in _pairs(graph, below))
+    wide = any({i.weight_name, o.weight_name} <= set(gradient) and area <= min(i.weight.shape[:2]) for i, o in pairs)
+    return {below} if wide else set()
+
+
 def derivatives(graph: Graph, gradient: Mapping[str, Tensor], residues: Tensor) -> tuple[str, Tensor] | str:
     """Derivatives by the last activation's input [1, channels, height, width] and that tensor, or why they stay unknown.
 

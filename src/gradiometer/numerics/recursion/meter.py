@@ -1,49 +1,29 @@
 """The meter: what a gradient determines, layer by layer, by counting equations and reading spectra; no system is solved.
 
-The count is generic: dead units, dependent positions and noise can only take away from it, known outputs of an
-activation add to it. "exact" is therefore a prediction, which an attack has to keep.
+"exact" is a prediction, which an attack has to keep.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from .consistency import followed
-from .equations import positions
-from .graph import Activation, Graph, Layer, MaxPool, Node, Opaque, Reshape
-from .joint import lacking
-from .record import ENOUGH
-from .routing import readable
+from gradiometer.core import NotApplicable
+
+from . import bottleneck
+from .beginning import shifted
+from .checksum import sums
+from .foresight import Reading, Way, count
+from .graph import Graph, Layer, Node
+from .head import single
 from .shift import Spectrum, spectrum
-from .top import branches
+from .top import branches, find_head, find_top
 
 Verdict = Literal["exact", "partial", "not"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One tensor and the layers that read it.
-
-    Args:
-        where: the first of these layers; shape: of the tensor, one example.
-        unknowns: examples x positions a channel; missing: weight-gradient equations a channel that lack (0: none).
-        closed: whether known outputs of the layers make up for them, by count.
-        rank, gap: of the layer's own gradient, where it has shift structure and enough channels; else 0.
-    """
-
-    where: str
-    shape: tuple[int, ...]
-    unknowns: int
-    missing: int
-    closed: bool
-    rank: int = 0
-    gap: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,45 +44,62 @@ class Meter:
 
 
 def meter(graph: Graph, gradient: Mapping[str, Tensor], *, examples: int | None = None) -> Meter:
-    """Reads a gradient.
+    """Reads a gradient, and goes the way of the walk without solving anything.
 
     Args:
         examples: the batch size, where it is known.
     """
     spectra = _spectra(graph, gradient)
     seen = next((s.examples for s in spectra.values() if s.examples and not s.full), 0)
-    count = examples or seen or 1
-    readings: list[Reading] = []
-    held, reason = 0, ""
-    wanted = ENOUGH * math.prod(graph.nodes[graph.input].shape)
+    try:
+        start, number = _begin(graph, gradient, spectra, examples)
+    except NotApplicable as refusal:
+        readings = tuple(count(graph, node, readers, examples or seen or 1, spectra) for node, readers in _read(graph))
+        return Meter(verdict="not", reason=refusal.message, examples=examples or seen, layers=readings)
+    way = Way(graph=graph, gradient=gradient, spectra=spectra, examples=number)
+    way.follow(start)
+    return Meter(
+        verdict="exact" if way.reaches() else "partial",
+        reason=way.reason,
+        examples=examples or seen or number,
+        layers=tuple(way.readings),
+    )
+
+
+def _begin(
+    graph: Graph, gradient: Mapping[str, Tensor], spectra: Mapping[str, Spectrum], examples: int | None
+) -> tuple[set[str], int]:
+    """Tensors whose derivatives can be had at the top, and of how many examples.
+
+    Raises:
+        NotApplicable: none.
+    """
+    head = find_head(graph)
+    one = single(head, gradient) is not None
+    top = find_top(graph)
+    if isinstance(top, str):
+        if not one:
+            raise NotApplicable(f"several examples or a defense stand behind the head, and {top}")
+        return {head.name, *shifted(graph, gradient), *bottleneck.told(graph, gradient)}, 1
+    layer, seen, area = top.layer.operation, spectra.get(top.layer.name), math.prod(top.size)
+    assert isinstance(layer, Layer)
+    number = 1 if one else examples or (seen.examples if seen else 0)
+    if seen is None or number * area > min(layer.weight.shape[:2]):
+        raise NotApplicable(f"{layer.where} has too few channels for {max(number, 1)} examples at {area} positions")
+    if not number:
+        raise NotApplicable(f"the rank {seen.rank} of {layer.where} is no multiple of its {area} positions")
+    assert isinstance(head.operation, Layer)
+    if head.operation.bias_name not in gradient and sums(graph, gradient, top.below) is None:
+        raise NotApplicable("the model has no bias whose gradient tells the scale of p - y")
+    return {top.below, *(shifted(graph, gradient) if one else ())}, number
+
+
+def _read(graph: Graph) -> Iterator[tuple[Node, list[Node]]]:
+    """Tensors that layers read, from the head to the input, with these layers."""
     for node in reversed(list(graph.nodes.values())):
-        if isinstance(node.operation, Opaque):
-            reason = reason or f"{node.operation.where} cannot be followed backward"
-        if isinstance(node.operation, MaxPool) and not reason and not readable(graph, node, count):
-            reason = f"the places that {node.operation.where} takes show in the pictures alone"
-            held = wanted if held + _below(graph, node) >= wanted else held
-        readers = _readers(graph, node)
-        if not readers or not (isinstance(node.operation, (Activation, Reshape)) or node.name == graph.input):
-            continue
-        reading = _count(graph, node, readers, count, spectra)
-        readings.append(reading)
-        if reading.missing and not (reading.closed and held < wanted):
-            reason = reason or f"{reading.where} has {reading.missing} equations a channel too few"
-        if not reason:
-            held = wanted if node.name == graph.input else math.prod(node.shape)
-    verdict: Verdict = "exact" if held >= wanted else "partial" if held else "not"
-    return Meter(verdict=verdict, reason=reason, examples=examples or seen, layers=tuple(readings))
-
-
-def _below(graph: Graph, pool: Node) -> int:
-    """How many weight-gradient entries a descent through this pooling has to agree with."""
-    names = {graph.input, *(node.name for node in graph.needed(pool.name, graph.input))}
-    layers = (node.operation for node in followed(graph, names))
-    return sum(layer.weight.numel() for layer in layers if isinstance(layer, Layer))
-
-
-def _readers(graph: Graph, node: Node) -> list[Node]:
-    return [n for name in graph.consumers[node.name] if isinstance((n := graph.nodes[name]).operation, Layer)]
+        readers = [n for name in graph.consumers[node.name] if isinstance((n := graph.nodes[name]).operation, Layer)]
+        if readers:
+            yield node, readers
 
 
 def _spectra(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Spectrum]:
@@ -118,33 +115,3 @@ def _spectra(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Spectrum
             scale = scales[0] if scales else layer.weight.new_ones(node.shape[0])
             found[node.name] = spectrum(gradient[layer.weight_name] / scale.reshape(-1, 1, 1, 1), area)
     return found
-
-
-def _count(graph: Graph, node: Node, readers: list[Node], examples: int, spectra: Mapping[str, Spectrum]) -> Reading:
-    layer = readers[0].operation
-    assert isinstance(layer, Layer)
-    unknowns = examples * positions(layer, node.shape)
-    missing = max(0, lacking(readers, node.shape, examples))
-    known = sum(examples * math.prod(reader.shape) * _share(graph, reader) for reader in readers)
-    seen = spectra.get(readers[0].name)
-    return Reading(
-        where=readers[0].operation.where,
-        shape=node.shape,
-        unknowns=unknowns,
-        missing=missing,
-        closed=known >= 1.2 * missing * (examples * math.prod(node.shape) / unknowns),
-        rank=seen.rank if seen else 0,
-        gap=seen.gap if seen else 0.0,
-    )
-
-
-def _share(graph: Graph, node: Node) -> float:
-    """The part of a layer's outputs that the activation above it gives away: all, or the positive half."""
-    for name in graph.consumers[node.name]:
-        above = graph.nodes[name].operation
-        if isinstance(above, Activation):
-            low = float(above.slope(torch.tensor(-1.0, dtype=graph.dtype)))
-            return 0.5 if above.twin is not None or (above.kinked and low == 0) else 1.0
-        if not isinstance(above, (Layer, Opaque)):
-            return _share(graph, graph.nodes[name])
-    return 0.0
