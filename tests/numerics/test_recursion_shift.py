@@ -7,15 +7,16 @@ from torch.nn.grad import conv2d_weight
 
 from gradiometer.numerics.recursion.shift import delta_maps, spectrum
 from gradiometer.numerics.recursion.unmix import unmix
+from gradiometer.numerics.recursion.wide_shift import wide_delta_maps, wide_spectrum
 
 
-def maps(examples: int, channels: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
+def maps(examples: int, channels: int = 80, kernel: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     rng = torch.Generator().manual_seed(1)
     level = torch.randn(examples, channels, 1, 1, generator=rng, dtype=torch.float64)
     mask = torch.rand(examples, channels, 4, 4, generator=rng, dtype=torch.float64) > 0.5
     value = torch.randn(examples, channels, 4, 4, generator=rng, dtype=torch.float64).clamp_min(0)
     delta = level * mask
-    return delta, conv2d_weight(value, (channels, channels, 3, 3), delta, padding=1)
+    return delta, conv2d_weight(value, (channels, channels, kernel, kernel), delta, padding=kernel // 2)
 
 
 def test_the_batch_size_is_read_off_the_spectrum() -> None:
@@ -34,3 +35,13 @@ def test_delta_maps_come_out_up_to_scale_and_order() -> None:
         cosine = (a @ b.T).abs() / a.norm(dim=1)[:, None] / b.norm(dim=1)
         assert (cosine.max(1).values > 1 - 1e-6).all()
         assert sorted(cosine.argmax(1).tolist()) == list(range(examples))
+
+
+def test_more_positions_than_channels_are_followed_one_axis_at_a_time() -> None:
+    for channels, kernel in ((40, 3), (45, 5)):
+        delta, weight = maps(3, channels, kernel)  # 48 positions
+        assert wide_spectrum(weight, (4, 4)).examples == 3
+        mixed = wide_delta_maps(weight, (4, 4), 3).transpose(0, 1).flatten(1).T
+        wanted = delta.flatten(1).T
+        found = mixed @ torch.linalg.lstsq(mixed, wanted).solution
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)

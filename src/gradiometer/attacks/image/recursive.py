@@ -139,7 +139,7 @@ class Recursive(Attack):
             joint = consistency.pictures(single, found, rng=spawn(rng), evaluations=self.evaluations)
             way = f"descent from {_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
             return joint.x, f"{way}, error {joint.error:.0e}", True
-        targets = [(name, found.values[name].value) for name in found.targets()]
+        targets = [{name: found.values[name].value for name in names} for names in found.targets()]
         result = invert(single, targets, rng=spawn(rng), evaluations=self.evaluations)
         way = (
             f"descent from {_named(frontier)}, {result.evaluations} evaluations, error {float(result.error.max()):.0e}"

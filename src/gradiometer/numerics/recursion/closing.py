@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .cgls import cgls
+from .components import Components
 from .equations import from_channels, to_channels
 from .forward_known import Estimate
 from .graph import Layer
@@ -46,6 +47,7 @@ class Closed:
 def close(
     layer: Layer,
     shape: tuple[int, ...],
+    pieces: Components,
     parts: Sequence[Directions],
     readings: Sequence[Reading],
     *,
@@ -57,20 +59,24 @@ def close(
     Args:
         layer: one reader, for the layout of unknowns.
         shape: of the tensor, one example.
-        parts: what the weight-gradient equations determine, one a group.
+        pieces: parts of the unknowns that share no weight-gradient equation.
+        parts: what these equations determine, piece by piece of each group.
         generator: of the noise with which the solve is repeated, to see how far it moves the answer; None to save that.
     """
     basis, scale, strength, known = _stacked(parts)
     weights = [1 / r.output.deviation for r in readings]
-    rho = float((_diagonal(layer, shape, readings, weights) / scale.square()).mean())
+    rho = float((pieces.split(_diagonal(layer, shape, readings, weights)) / scale.square()).mean())
     free, bound = rho**-0.5, (strength + rho).rsqrt()
     rows_scale = strength.sqrt() * bound
+
+    def whole(values: Tensor) -> Tensor:
+        return from_channels(layer, pieces.merge(values), shape)
 
     # The unknown z, preconditioned by P = `free` outside the basis and `bound` along it, is carried as its part along the
     # basis and as the values P z / scale: the basis, which fills the memory, is then read twice an iteration, not four times.
     def forward(z: Sequence[Tensor]) -> list[Tensor]:
         along, values = z
-        value = from_channels(layer, values, shape)
+        value = whole(values)
         rows = [w * (value if r.layer is None else r.layer.linear(value)) for r, w in zip(readings, weights)]
         return [rows_scale * along, *rows]
 
@@ -79,7 +85,7 @@ def close(
             w * row if r.layer is None else r.layer.pull(w * row, [shape])[0]
             for r, w, row in zip(readings, weights, rows[1:])
         ]
-        t = to_channels(layer, torch.stack(pulled).sum(0)) / scale
+        t = pieces.split(to_channels(layer, torch.stack(pulled).sum(0))) / scale
         part = (t.mT @ basis).mT
         inside = (bound - free) * part + rows_scale * rows[0]
         along = free * part + inside
@@ -98,13 +104,13 @@ def close(
         moved, _, _ = cgls(forward, adjoint, noise, start, iterations=used, accuracy=0.2 * zero.numel() ** 0.5)
         # Some positions are determined better than others; a group's channels are alike.
         deviation = moved[1].square().mean(2, keepdim=True).sqrt().expand_as(zero)
-    value = from_channels(layer, z[1], shape)
+    excess = (size / max(count - zero.numel(), 1)) ** 0.5
     null = max(0, -(-(zero.numel() - count) // zero.shape[2]))
     return Closed(
-        value=value,
+        value=whole(z[1]),
         null=null if used < iterations else max(null, 1),
-        deviation=from_channels(layer, deviation, shape),
-        excess=(size / max(count - zero.numel(), 1)) ** 0.5,
+        deviation=whole(deviation) * max(1.0, excess),
+        excess=excess,
         iterations=used,
     )
 

@@ -15,6 +15,10 @@ ROUNDING = 2e-7
 """Error of a float32 client's own activations, relative to their size."""
 
 
+CERTAIN = 50.0
+"""Expected errors above zero from which a unit is active beyond doubt: an inactive one's input would not be its output."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimate:
     """Values and their expected errors, entry by entry; an infinite error marks an entry of which nothing is known."""
@@ -83,6 +87,8 @@ class Known:
 def _inverted(activation: Activation, known: Estimate) -> Estimate:
     value = activation.inverse(known.value)
     usable = activation.invertible(known.value)
+    if activation.kinked:
+        usable &= known.value.abs() > CERTAIN * known.deviation
     deviation = known.deviation / activation.slope(known.value).abs().clamp_min(1e-12)
     floor = ROUNDING * float(value[usable].square().mean().sqrt()) if bool(usable.any()) else 0.0
     return Estimate(value=value, deviation=torch.where(usable, deviation + floor, torch.inf))

@@ -1,14 +1,14 @@
 """From the last exact tensor to the pixels: descent on the layers between, which are few and known.
 
-    min_x ||f(x) - h||^2 / ||h||^2
+    min_x mean_i ||f_i(x) - h_i||^2 / ||h_i||^2
 
-Unlike gradient matching this needs first derivatives only, and h holds many more numbers than x. Examples are
+Unlike gradient matching this needs first derivatives only, and the h_i hold many more numbers than x. Examples are
 independent problems that share every evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +34,7 @@ class Inverted:
 
 def invert(
     graph: Graph,
-    targets: Sequence[tuple[str, Tensor]],
+    targets: Sequence[Mapping[str, Tensor]],
     *,
     rng: torch.Generator,
     evaluations: int,
@@ -44,36 +44,44 @@ def invert(
 
     Args:
         graph: in the precision to compute in; float32 is enough for 130 dB.
-        targets: known tensors with their values [n, *shape]. The first is descended to from the start, the others
-            from where the one before led.
+        targets: known tensors by name, values [n, *shape]. Those of the first entry are descended to together, from
+            the start; those of the others from where the one before led.
         evaluations: upper limit, an example, start and target.
         starts: how many are tried where the descent gets stuck.
     """
     shape = graph.nodes[graph.input].shape
-    (first, values), *others = targets
-    x = torch.zeros(len(values), *shape, dtype=graph.dtype)
-    error, used = torch.full((len(values),), torch.inf, dtype=graph.dtype), 0
+    first, *others = targets
+    count = len(next(iter(first.values())))
+    x = torch.zeros(count, *shape, dtype=graph.dtype)
+    error, used = torch.full((count,), torch.inf, dtype=graph.dtype), 0
     for _ in range(starts):
         left = (error >= STUCK).nonzero()[:, 0]
         if not len(left):
             break
         noise = (0.3 * torch.randn(len(left), *shape, generator=rng)).to(graph.dtype)
-        found, there, count = _toward(graph, first, values[left], noise, evaluations)
+        found, there, spent = _toward(graph, first, left, noise, evaluations)
         better = found < error[left]
-        x[left[better]], error[left[better]], used = there[better], found[better], used + count
+        x[left[better]], error[left[better]], used = there[better], found[better], used + spent
     near = (error < STUCK).nonzero()[:, 0]
-    for name, finer in others if len(near) else ():
-        error[near], x[near], count = _toward(graph, name, finer[near], x[near], evaluations)
-        used += count
+    for finer in others if len(near) else ():
+        error[near], x[near], spent = _toward(graph, finer, near, x[near], evaluations)
+        used += spent
     return Inverted(x=x, error=error, evaluations=used)
 
 
-def _toward(graph: Graph, wanted: str, values: Tensor, start: Tensor, evaluations: int) -> tuple[Tensor, Tensor, int]:
-    forward, values = fused(graph, wanted), values.to(graph.dtype)
-    size = values.flatten(1).square().sum(1).clamp_min(1e-30)
+def _toward(
+    graph: Graph, wanted: Mapping[str, Tensor], examples: Tensor, start: Tensor, evaluations: int
+) -> tuple[Tensor, Tensor, int]:
+    forward = fused(graph, list(wanted))
+    values = [value[examples].to(graph.dtype) for value in wanted.values()]
+    sizes = [value.flatten(1).square().sum(1).clamp_min(1e-30) for value in values]
 
     def objective(x: Tensor, numbers: Tensor) -> Tensor:
-        return (forward(x) - values[numbers]).flatten(1).square().sum(1) / size[numbers]
+        parts = [
+            (there - value[numbers]).flatten(1).square().sum(1) / size[numbers]
+            for there, value, size in zip(forward(x), values, sizes)
+        ]
+        return torch.stack(parts).mean(0)
 
     def finished(before: Tensor, now: Tensor) -> Tensor:
         return now > torch.where(now < STUCK**2, 0.9, 0.99) * before
@@ -82,22 +90,29 @@ def _toward(graph: Graph, wanted: str, values: Tensor, start: Tensor, evaluation
     return found.value.sqrt(), found.x, found.evaluations
 
 
-def fused(graph: Graph, wanted: str) -> Callable[[Tensor], Tensor]:
-    """The way from the input to a tensor, with normalization folded into the convolutions in front of it."""
+def fused(graph: Graph, wanted: Sequence[str]) -> Callable[[Tensor], list[Tensor]]:
+    """The way from the input to some tensors, with normalization folded into the convolutions in front of it."""
     steps: dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]] = {}
-    for node in graph.needed(wanted, graph.input):
+    needed = {node.name for name in wanted for node in graph.needed(name, graph.input)}
+    for node in (node for name, node in graph.nodes.items() if name in needed):
         steps[node.name] = node.operation.apply, node.inputs
         below = graph.nodes[node.inputs[0]]
         layer, norm, alone = below.operation, node.operation, graph.consumers[below.name] == (node.name,)
-        if isinstance(norm, Norm) and isinstance(layer, Layer) and not layer.dense and alone:
+        if (
+            isinstance(norm, Norm)
+            and isinstance(layer, Layer)
+            and not layer.dense
+            and alone
+            and below.name not in wanted
+        ):
             steps[node.name] = _folded(layer, norm), below.inputs
             steps.pop(below.name, None)
 
-    def forward(x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> list[Tensor]:
         values = {graph.input: x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x}
         for name, (apply, inputs) in steps.items():
             values[name] = apply(*(values[i] for i in inputs))
-        return values[wanted]
+        return [values[name] for name in wanted]
 
     return forward
 

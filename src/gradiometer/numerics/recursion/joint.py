@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from .closing import Reading, close
+from .components import components
 from .equations import from_channels, matrix, positions, right_side, to_channels
 from .forward_known import Known, outputs
 from .graph import Graph, Layer, Node
-from .least_squares import Directions, solve
+from .least_squares import Directions, directions, solve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,47 +46,61 @@ def solve_tensor(
     gradient: Mapping[str, Tensor],
     known: Known | None,
     ignored: Mapping[str, Sequence[int]],
+    margin: float = 1.0,
 ) -> Answer:
     """Weight-gradient equations first; where they leave directions open, known outputs of the readers close them.
 
     Args:
         known: what is known above the tensor; None to leave open what the weight gradients leave open.
         ignored: output channels of a reader whose equations are left out, by reader.
+        margin: known outputs must outnumber the open directions by this factor to be used.
     """
     layers = [_layer(reader) for reader in readers]
     layouts = {(layer.groups, layer.stride if layer.patchwise else ()) for layer in layers}
     if len(layouts) > 1:
         layers, readers = layers[:1], readers[:1]
     blocks = [Block.of(_layer(r), deltas[r.name], node.shape, gradient, ignored.get(r.name, ())) for r in readers]
-    solutions = [
-        solve(torch.cat([b.design[g][b.kept[g]] for b in blocks]), torch.cat([b.right[g][b.kept[g]] for b in blocks]))
-        for g in range(layers[0].groups)
+    pieces = components(layers, node.shape, len(deltas[readers[0].name]))
+    systems = [
+        _system(blocks, pieces.rows(part, layers), columns, group)
+        for group in range(layers[0].groups)
+        for part, columns in enumerate(pieces.columns)
     ]
-    value = from_channels(layers[0], torch.stack([s.x for s in solutions]), node.shape)
-    deviation = from_channels(layers[0], torch.stack([s.deviation for s in solutions]), node.shape)
-    null, iterations, excess = max(s.null for s in solutions), 0, 1.0
+    solutions = [solve(*system) for system in systems]
+    value = from_channels(layers[0], pieces.merge(torch.stack([s.x for s in solutions])), node.shape)
+    deviation = from_channels(layers[0], pieces.merge(torch.stack([s.deviation for s in solutions])), node.shape)
+    nulls = torch.tensor([s.null for s in solutions]).reshape(layers[0].groups, -1)
+    null, iterations, excess = int(nulls.sum(1).max()), 0, 1.0
+    parts = [s.directions for s in solutions if s.directions is not None and len(pieces.columns) == 1]
     readings = _readings(node, readers, known) if null and known is not None else []
-    parts = [s.directions for s in solutions if s.directions is not None]
     told = sum(int(r.output.deviation.isfinite().sum()) for r in readings)
-    wanted = sum(s.null * s.x.shape[1] for s in solutions)
-    if readings and len(parts) == len(solutions) and told >= wanted:
+    if readings and told >= margin * int(nulls.sum()) * solutions[0].x.shape[1]:
+        parts = []
+        closable = [s.directions or directions(*system) for s, system in zip(solutions, systems)]
         generator = None if node.name == graph.input else torch.Generator().manual_seed(0)
-        closed = close(layers[0], node.shape, parts, readings, generator=generator)
+        closed = close(layers[0], node.shape, pieces, closable, readings, generator=generator)
         value, deviation, iterations, excess = closed.value, closed.deviation, closed.iterations, closed.excess
         null = closed.null
     return Answer(
         channels={r.name: b.residuals(to_channels(_layer(r), value)) for r, b in zip(readers, blocks)},
         weights={r.name: b.weight for r, b in zip(readers, blocks)},
-        parts=parts if null and not readings and len(parts) == len(solutions) else (),
+        parts=parts if null and len(parts) == layers[0].groups else (),
         value=value,
         deviation=deviation,
-        unknowns=len(solutions[0].deviation),
+        unknowns=pieces.columns.numel(),
         null=null,
         condition=max(s.condition for s in solutions),
         residual=max(s.residual for s in solutions),
         iterations=iterations,
         excess=excess,
     )
+
+
+def _system(blocks: Sequence[Block], rows: Sequence[Tensor], columns: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """Matrix and right side of one part of one group's equations."""
+    used = [(b, b.kept[group] & mine) for b, mine in zip(blocks, rows)]
+    design = torch.cat([b.design[group][mine] for b, mine in used])
+    return design[:, columns], torch.cat([b.right[group][mine] for b, mine in used])
 
 
 def lacking(readers: Sequence[Node], shape: tuple[int, ...], examples: int) -> int:

@@ -61,11 +61,22 @@ def solve(matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, refinements:
         matrix: [equations, unknowns]; right: [equations, columns].
         noise: relative error of the right side, a lower limit where the residual itself cannot tell it.
     """
-    scale = matrix.norm(dim=0).clamp_min(torch.finfo(matrix.dtype).tiny)
-    scaled = matrix / scale
-    level = noise * float(right.square().mean().sqrt())
+    scaled, scale, level = _scaled(matrix, right, noise)
     whole = _determined(scaled, right, scale, level, refinements) if len(matrix) >= matrix.shape[1] else None
     return whole or _partial(scaled, right, scale, level, refinements)
+
+
+def directions(matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, refinements: int = 3) -> Directions:
+    """What the equations determine, also where that is everything. Arguments as in `solve`."""
+    scaled, scale, level = _scaled(matrix, right, noise)
+    found = _partial(scaled, right, scale, level, refinements).directions
+    assert found is not None
+    return found
+
+
+def _scaled(matrix: Tensor, right: Tensor, noise: float) -> tuple[Tensor, Tensor, float]:
+    scale = matrix.norm(dim=0).clamp_min(torch.finfo(matrix.dtype).tiny)
+    return matrix / scale, scale, noise * float(right.square().mean().sqrt())
 
 
 def _determined(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinements: int) -> Solution | None:

@@ -22,6 +22,10 @@ from .least_squares import solve
 from .shift import Spectrum, delta_maps, spectrum
 from .top import Top
 from .unmix import unmix
+from .wide_shift import wide_delta_maps, wide_spectrum
+
+FULL = 0.97
+"""Part of the live channels that a rank may reach and still tell the batch size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,17 +58,14 @@ def read_top(
     layer, activation = top.layer.operation, top.activation.operation
     assert isinstance(layer, Layer)
     assert isinstance(activation, Activation)
-    height, width = top.size
     scaled = gradient[layer.weight_name] / top.scale.reshape(-1, 1, 1, 1)
-    seen = spectrum(scaled, height * width)
-    examples = examples or seen.examples
-    if not examples:
-        return f"the rank {seen.rank} of {layer.where} is no multiple of its {height * width} positions"
-    if examples * height * width > min(layer.weight.shape[:2]):
-        return f"{layer.where} has too few channels for {examples} examples at {height * width} positions"
-    single = unmix(delta_maps(scaled, top.size, examples), rng=rng)
+    mixed = _mixed(scaled, top.size, layer.where, examples)
+    if isinstance(mixed, str):
+        return mixed
+    seen, mixed_maps = mixed
+    single = unmix(mixed_maps, rng=rng)
     if single is None:
-        return f"the {examples} examples of the batch could not be told apart in {layer.where}"
+        return f"the {mixed_maps.shape[1]} examples of the batch could not be told apart in {layer.where}"
     maps = single.transpose(0, 1)
     shift_sums = sums(graph, gradient, top.below)
     head = top.head.operation
@@ -93,6 +94,24 @@ def read_top(
         disagreement=_disagreement(delta, shift_sums),
         moved=moved,
     )
+
+
+def _mixed(scaled: Tensor, size: tuple[int, int], where: str, examples: int | None) -> tuple[Spectrum, Tensor] | str:
+    """Delta maps up to a mixing of the examples, by one axis after the other where the rank fills the live channels."""
+    height, width = size
+    seen = spectrum(scaled, height * width)
+    live = int(min((scaled.transpose(0, d).flatten(1).norm(dim=1) > 1e-6 * scaled.norm()).sum() for d in (0, 1)))
+    if examples is None and seen.rank > FULL * live and min(size) > 1:
+        seen = wide_spectrum(scaled, size)
+    if examples is None and seen.rank > FULL * live:
+        return f"{where} has too few channels ({live} live ones) for the rank {seen.rank} to tell the batch size"
+    count = examples or seen.examples
+    if not count:
+        return f"the rank {seen.rank} of {where} is no multiple of its {seen.positions} positions"
+    if count * seen.positions > min(scaled.shape[:2]):
+        return f"{where} has too few channels for {count} examples at {seen.positions} positions"
+    read = delta_maps if seen.positions == height * width else wide_delta_maps
+    return seen, read(scaled, size, count)
 
 
 def _first_residues(

@@ -13,8 +13,10 @@ from .forward_known import Estimate
 from .graph import Graph
 from .remainder import Remainder
 
-ENOUGH = 8
+ENOUGH = 5
 """How many known numbers a pixel make it cheaper to invert the layers below by descent than to go on closing systems."""
+PLENTY = 10
+"""How many known numbers a pixel that descent is given, where there are so many."""
 
 
 @dataclass(kw_only=True)
@@ -79,18 +81,22 @@ class Walk:
         """The known tensor nearest to the input."""
         return next((name for name in self.graph.nodes if name in self.values), None)
 
-    def targets(self) -> list[str]:
-        """Known tensors for the descent to the pixels: a low one first, then a better known one above it, if any is.
+    def targets(self) -> list[list[str]]:
+        """Known tensors for the descent to the pixels: low ones first, then the best known one above them, if any is better.
 
-        The first is the lowest of those that are known almost as well as the best one is.
+        The first ones are the lowest of those that are known almost as well as the best one is, `PLENTY` numbers a pixel.
         """
-        enough = ENOUGH * math.prod(self.graph.nodes[self.graph.input].shape)
-        known = [name for name in self.graph.nodes if name in self.values]
-        large = [name for name in known if math.prod(self.graph.nodes[name].shape) >= enough] or known[:1]
+        pixels = math.prod(self.graph.nodes[self.graph.input].shape)
+        size = {name: math.prod(self.graph.nodes[name].shape) for name in self.graph.nodes if name in self.values}
+        large = [name for name in size if size[name] >= ENOUGH * pixels] or list(size)[:1]
         errors = {name: self._error(name) for name in large}
         best = min(large, key=lambda name: errors[name], default="")
-        first = next((name for name in large if errors[name] < 30 * errors[best]), "")
-        return [first, best] if errors and errors[best] < 0.5 * errors[first] else large[:1] and [first]
+        first: list[str] = []
+        for name in large:
+            if errors[name] < 30 * errors[best] and sum(size[n] for n in first) < PLENTY * pixels:
+                first.append(name)
+        better = [[best]] if first and errors[best] < 0.5 * min(errors[name] for name in first) else []
+        return [first, *better] if first else []
 
     def _error(self, name: str) -> float:
         """Expected relative error of a known tensor, not below that of the client's own numbers."""

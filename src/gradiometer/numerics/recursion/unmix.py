@@ -32,9 +32,10 @@ def unmix(mixed: Tensor, *, rng: torch.Generator, tolerance: float = 2e-4) -> Te
     size = differences.norm(dim=1)
     lines = differences[size > 1e-2 * size.max()]
     lines = lines / lines.norm(dim=1, keepdim=True)
-    order = torch.randperm(len(lines), generator=rng)
-    probes, lines = lines[order[:3000]], lines[order[:8000]]
-    votes = torch.cat([((part @ lines.T).abs() > 1 - tolerance).sum(1) for part in probes.split(500)])
+    lines = lines[torch.randperm(len(lines), generator=rng)[: max(8000, 2000 * examples)]]
+    probes = lines[: max(3000, 300 * examples)]
+    coarse = lines.T.float()
+    votes = torch.cat([((part @ coarse).abs() > 1 - tolerance).sum(1) for part in probes.float().split(500)])
     found: list[Tensor] = []
     for index in votes.argsort(descending=True).tolist():
         direction = probes[index]

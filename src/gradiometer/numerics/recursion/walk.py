@@ -21,6 +21,8 @@ WRONG_RESIDUAL = 1e-3
 """Relative residual of a layer's equations above which something over them must be wrong."""
 OUTLIER = 8.0
 """A channel's equations disagree if their residual exceeds the median channel's by this factor."""
+EASY = 4.0
+"""Known outputs for every open direction that make closing a system cheaper than descent from what is known above."""
 LOOKS = 4
 """How often the slopes of one activation are reconsidered."""
 
@@ -174,11 +176,12 @@ def _value(state: Walk, node: Node) -> Estimate:
 def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
     held = math.prod(state.graph.nodes[state.frontier].shape) if state.frontier else 0
     enough = held >= ENOUGH * math.prod(state.graph.nodes[state.graph.input].shape)
-    known = None if enough else Known(graph=state.graph, values=state.values, routes=state.routes)
+    known = Known(graph=state.graph, values=state.values, routes=state.routes)
     missing = lacking(readers, node.shape, len(state.deltas[node.name]))
     if enough and missing > 0:
         raise _Stop(f"the layers that read {node.operation.where} have {missing} equations a channel too few")
-    answer = solve_tensor(state.graph, node, readers, state.deltas, state.gradient, known, ignored)
+    margin = EASY if enough else 1.0
+    answer = solve_tensor(state.graph, node, readers, state.deltas, state.gradient, known, ignored, margin)
     size = float(answer.value.square().mean().sqrt())
     state.steps[node.name] = Step(
         where=node.operation.where,
