@@ -23,7 +23,7 @@ from .least_squares import Directions
 
 LIMIT = 384
 """Open directions, all channels together, beyond which the Jacobian is not worth its time."""
-DIM = 1e-4
+DIM = 1e-3
 """Expected error of a direction, relative to the input's size, from which the whole gradient is to settle it."""
 ROWS = 16
 """Rows of the sketched problem, an unknown."""
@@ -71,7 +71,7 @@ def settle(
     start: Remainder,
     *,
     rng: torch.Generator,
-    accuracy: float = 1e-7,
+    accuracy: float = 1e-6,
     steps: int = 12,
 ) -> tuple[Tensor, float]:
     """The input [n, *shape] whose gradient is nearest to the one that was sent, and its expected error, relative to its size.
@@ -110,7 +110,7 @@ def settle(
             after = goal - images(x + move).detach()
         else:
             break
-        slow = float(after.norm()) > 0.1 * float(left.norm())
+        slow = float(after.norm()) > 0.3 * float(left.norm())
         x, left = x + move, after
         if float(move.square().mean().sqrt()) < accuracy * size:
             break
