@@ -113,7 +113,11 @@ class Recursive(Attack):
         graph, frontier, left = found.graph, found.frontier, found.remainder
         if left is not None:
             x, error = settle(verifier.derivable, list(found.gradient.values()), left, rng=spawn(rng))
-            return x, f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient", error
+            return (
+                x,
+                f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient",
+                error,
+            )
         if frontier is None:
             return None, "nothing above the input is determined", 0.0
         if frontier == graph.input:
