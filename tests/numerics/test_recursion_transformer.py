@@ -121,7 +121,7 @@ def test_a_missing_combination_of_patches_is_settled_by_the_whole_gradient() -> 
     found = walk(graph, values, begin(graph, values, rng=torch.Generator()).deltas)
     assert "open" in found.stopped
     assert isinstance(found.remainder, Remainder)
-    assert len(found.remainder.open) == 12
+    assert len(found.remainder.open) >= 12
     names, single, double = list(values), build(), model
 
     def caused(at: Tensor) -> list[Tensor]:
@@ -131,8 +131,9 @@ def test_a_missing_combination_of_patches_is_settled_by_the_whole_gradient() -> 
             torch.autograd.grad(loss, [dict(net.named_parameters())[name] for name in names], create_graph=True)
         )
 
-    x_found = settle(caused, [values[name] for name in names], found.remainder)
+    x_found, error = settle(caused, [values[name] for name in names], found.remainder, rng=torch.Generator())
     assert (found.remainder.value - x).abs().max() > 1e-3
+    assert error < 1e-4
     assert (x_found - x).abs().max() < 1e-6
 
 

@@ -30,6 +30,8 @@ from .verifying import Verifier
 
 FILLS, GOOD = 2, 0.01
 """From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
+SURE = 1e-3
+"""Expected relative error from which pictures are not called exact, however well their gradient agrees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +75,13 @@ class Recursive(Attack):
         top = begin(graph, gradient, rng=spawn(rng))
         found = walk(graph, gradient, top.deltas)
         verifier = Verifier(update=update, labels=top.labels)
-        x, way = self._pictures(found, verifier, rng)
+        x, way, error = self._pictures(found, verifier, rng)
         notes = {"examples": len(top.labels), "way": way, "stopped": found.stopped, **_log(top, found)}
         if x is None:
             return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
         x = update.layout["x"].clamp(x.float())
         agreement, limit = verifier.verdict(x, spawn(rng))
-        exact = agreement <= limit
+        exact = agreement <= limit and error <= SURE
         return Guess(
             tensors={"x": x, "y": top.labels},
             confidence=torch.full((len(x),), 1.0 if exact else max(0.0, min(0.99, 1 - agreement))),
@@ -103,21 +105,28 @@ class Recursive(Attack):
         gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
         return meter(graph, gradient, examples=update.batch_size)
 
-    def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str]:
-        """The pictures and the way that led there; of several ways the one whose gradient is nearest to the sent one."""
+    def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str, float]:
+        """The pictures, the way that led there, and the expected relative error where open directions were settled.
+
+        Of several ways it is the one whose gradient is nearest to the sent one.
+        """
         graph, frontier, left = found.graph, found.frontier, found.remainder
         if left is not None:
-            way = f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient"
-            return settle(verifier.derivable, list(found.gradient.values()), left), way
+            x, error = settle(verifier.derivable, list(found.gradient.values()), left, rng=spawn(rng))
+            return (
+                x,
+                f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient",
+                error,
+            )
         if frontier is None:
-            return None, "nothing above the input is determined"
+            return None, "nothing above the input is determined", 0.0
         if frontier == graph.input:
-            return found.values[frontier].value, "linear algebra to the pixels"
+            return found.values[frontier].value, "linear algebra to the pixels", 0.0
         lowest = filling.readable(found)[:FILLS]
         if not lowest or lowest[0].name != graph.input:
             x, way, near = self._descended(found, verifier.update, rng)
             if near:
-                return x, way
+                return x, way, 0.0
             ways = [(verifier.distance(x), x, way)]
         else:
             ways = []
@@ -129,7 +138,7 @@ class Recursive(Attack):
                     (verifier.distance(x), x, f"the smoothest picture that the equations of {_named(node)} allow")
                 )
         _, x, way = min(ways, key=lambda found: found[0])
-        return x, way
+        return x, way, 0.0
 
     def _descended(self, found: Walk, update: Update, rng: torch.Generator) -> tuple[Tensor, str, bool]:
         """Pictures whose maps are the known ones; whether no other way is to be tried, as that succeeded or used them all."""
