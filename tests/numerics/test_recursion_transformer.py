@@ -12,6 +12,7 @@ from gradiometer.models.vit import vit
 from gradiometer.numerics.recursion.beginning import begin
 from gradiometer.numerics.recursion.equations import from_channels, input_matrix, matrix, right_side, to_channels
 from gradiometer.numerics.recursion.graph import Graph, Layer, Shift
+from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.remainder import Remainder, settle
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
@@ -108,6 +109,7 @@ def test_the_position_gradient_gives_the_picture(pool: str) -> None:
     found = walk(graph, values, top.deltas)
     assert found.stopped == ""
     assert top.labels.tolist() == [2]
+    assert meter(graph, values, examples=1).verdict == "exact"
     assert (found.values[graph.input].value - x).abs().max() < 1e-6
 
 
