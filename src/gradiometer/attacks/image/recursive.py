@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,27 +11,43 @@ from torch import Tensor, nn
 from gradiometer.core import (
     Attack,
     Card,
+    Channel,
     Guess,
     NotApplicable,
     Update,
+    Values,
     spawn,
 )
 from gradiometer.numerics.recursion import consistency, filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
-from gradiometer.numerics.recursion.graph import MaxPool, Node
+from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.meter import Meter, meter
+from gradiometer.numerics.recursion.noise import Noise, relative, total
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.remainder import settle
+from gradiometer.numerics.recursion.rescaled import comparable, scaled
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
 
-from .verifying import Verifier
+from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
+from .received import loses_scales, received
+from .verifying import FLOAT32_LIMIT, Verifier
 
 FILLS, GOOD = 2, 0.01
 """From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
 SURE = 1e-3
 """Expected relative error from which pictures are not called exact, however well their gradient agrees."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Attempt:
+    top: Beginning
+    found: Walk
+    verifier: Verifier
+    x: Tensor | None
+    way: str
+    error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +61,7 @@ class Recursive(Attack):
 
     Args:
         evaluations: upper limit of that descent.
+        channel: what an informed attacker knows of a defense: it decodes the entries, and their variances weight the equations.
 
     The guess is called exact (`notes["exact"]`) only if the gradient that it would cause is the one that was sent, up to
     the rounding of 32-bit floats, or to what relative errors of 1e-6 in the pictures (120 dB) would change.
@@ -64,30 +81,65 @@ class Recursive(Attack):
         "global pooling by the shift structure of convolution gradients, which is ours",
     )
     evaluations: int = 400
+    channel: Channel | None = None
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
         update = update.to("cpu")
         model = update.need("model")
         _refuse(update, model)
-        shape = update.layout["x"].shape
-        gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
-        graph = trace(model, shape)
-        top = begin(graph, gradient, rng=spawn(rng))
-        found = walk(graph, gradient, top.deltas)
-        verifier = Verifier(update=update, labels=top.labels)
-        x, way, error = self._pictures(found, verifier, rng)
-        notes = {"examples": len(top.labels), "way": way, "stopped": found.stopped, **_log(top, found)}
+        gradient, noise = received(update, self.channel)
+        graph = trace(model, update.layout["x"].shape)
+        if local(update):
+            attempt = self._settled(update, graph, gradient, noise, rng)
+        else:
+            attempt = self._attempt(update, graph, gradient, noise, rng)
+        top, found, x = attempt.top, attempt.found, attempt.x
+        notes = {"examples": len(top.labels), "way": attempt.way, "stopped": found.stopped, **_log(top, found)}
         if x is None:
             return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
-        x = update.layout["x"].clamp(x.float())
-        agreement, limit = verifier.verdict(x, spawn(rng))
-        exact = agreement <= limit and error <= SURE
+        agreement, limit = attempt.verifier.verdict(x, spawn(rng))
+        blur = relative(gradient, found.noise)
+        exact = agreement <= limit and attempt.error <= SURE and blur <= FLOAT32_LIMIT
         return Guess(
             tensors={"x": x, "y": top.labels},
-            confidence=torch.full((len(x),), 1.0 if exact else max(0.0, min(0.99, 1 - agreement))),
+            confidence=torch.full((len(x),), 1.0 if exact else max(0.0, min(0.99, 1 - max(0.0, agreement - blur)))),
             objective=agreement,
-            notes={**notes, "exact": exact, "agreement": agreement, "limit": limit},
+            notes={**notes, "exact": exact, "agreement": agreement, "limit": limit, "noise": blur},
         )
+
+    def observing(self, channel: Channel) -> Attack:
+        return replace(self, channel=channel)
+
+    def _attempt(self, update: Update, graph: Graph, gradient: Values, noise: Noise, rng: torch.Generator) -> _Attempt:
+        rescaled = loses_scales(self.channel)
+        if rescaled:
+            gradient = comparable(graph, gradient)
+        top = begin(graph, gradient, rng=spawn(rng), noise=noise)
+        found = walk(graph, gradient, top.deltas, noise=noise, rescaled=rescaled)
+        verifier = Verifier(update=update, labels=top.labels, channel=self.channel)
+        x, way, error = self._pictures(found, verifier, rng)
+        if x is not None:
+            x = scaled(x.float(), verifier.caused, verifier.sent) if rescaled else x.float()
+            x = update.layout["x"].clamp(x)
+        return _Attempt(top=top, found=found, verifier=verifier, x=x, way=way, error=error)
+
+    def _settled(self, update: Update, graph: Graph, sent: Values, noise: Noise, rng: torch.Generator) -> _Attempt:
+        """The fixed point of guesses and the drift of local steps that they foretell."""
+        attempt = self._attempt(update, graph, sent, total(noise, blind(update, sent, spawn(rng))), rng)
+        best, least = attempt, float("inf")
+        for _ in range(ROUNDS):
+            if attempt.x is None:
+                break
+            now = steps(update, attempt.x, attempt.top.labels)
+            missed = {name: value - now.mean[name] for name, value in sent.items()}
+            distance = (inner(missed, missed) / inner(sent, sent)) ** 0.5
+            if not distance < least:
+                break
+            best, least = attempt, distance
+            gradient = {name: value - now.drift[name] for name, value in sent.items()}
+            left = mean_squares({name: min(1.0, LEFT * distance) * value for name, value in now.drift.items()})
+            attempt = self._attempt(update, graph, gradient, total(noise, left), rng)
+        return best
 
     def meter(self, update: Update) -> Meter:
         """What this attack is predicted to reach, by counting equations and reading spectra; nothing is solved.
@@ -149,11 +201,14 @@ class Recursive(Attack):
             way = f"descent from {_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
             return joint.x, f"{way}, error {joint.error:.0e}", True
         targets = [{name: found.values[name].value for name in names} for names in found.targets()]
-        result = invert(single, targets, rng=spawn(rng), evaluations=self.evaluations)
+        accuracy = max(found.error(name) for name in targets[0])
+        result = invert(
+            single, targets, rng=spawn(rng), evaluations=self.evaluations, accuracy=accuracy, rescaled=found.rescaled
+        )
         way = (
             f"descent from {_named(frontier)}, {result.evaluations} evaluations, error {float(result.error.max()):.0e}"
         )
-        return result.x, way, bool((result.error < STUCK).all())
+        return result.x, way, bool((result.error < max(STUCK, 3 * accuracy)).all())
 
 
 def _named(node: Node) -> str:
@@ -164,11 +219,6 @@ def _refuse(update: Update, model: nn.Module) -> None:
     recipe, layout = update.recipe, update.layout
     if not {"x"} <= set(layout) <= {"x", "y"}:
         raise NotApplicable(f"Recursive reads inputs `x` with labels `y`, and the layout holds {sorted(layout)}")
-    if update.sends == "delta" and recipe is not None and recipe.steps > 1:
-        raise NotApplicable(
-            f"Recursive needs the gradient at one point, and this delta sums up {recipe.steps} steps",
-            fix="attack a client that takes one step, or choose a matching attack",
-        )
     norms = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
     if recipe is not None and recipe.mode == "train" and any(isinstance(m, norms) for m in model.modules()):
         raise NotApplicable(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gradiometer.core import Batch, Recipe, Update, Values, clone_model, simulate
+from gradiometer.core import Batch, Channel, Recipe, Update, Values, clone_model, simulate
 
 FLOAT32_LIMIT = 3e-6
 """Relative error of a gradient that a float32 client's own rounding explains. A cautious guess, not yet measured across machines."""
@@ -21,11 +21,20 @@ class Verifier:
 
     update: Update
     labels: Tensor
+    channel: Channel | None = None
+
+    @property
+    def sent(self) -> Values:
+        """The update's values, decoded where a defense is known."""
+        return self.update.values if self.channel is None else self.channel.decode(self.update.values)
 
     def caused(self, x: Tensor) -> Values:
-        """The mean gradient of pictures [n, *shape], by parameter."""
-        recipe = Recipe(examples=len(x))
-        return simulate(self.update.need("model"), self.update.need("loss"), recipe, Batch(x=x, y=self.labels)).values
+        """What a client with the pictures [n, *shape] would send, as `sent` reads it."""
+        model, loss, recipe = self.update.need("model"), self.update.need("loss"), Recipe(examples=len(x))
+        if self.update.sends == "delta":
+            recipe = replace(self.update.need("recipe"), examples=len(x), mode="eval")
+        raw = simulate(model, loss, recipe, Batch(x=x, y=self.labels)).values
+        return raw if self.channel is None else self.channel.decode(self.channel.forward(raw))
 
     def derivable(self, x: Tensor) -> list[Tensor]:
         """The same in the precision of x, with derivatives by it: a tensor each, in the update's order."""
@@ -37,7 +46,7 @@ class Verifier:
 
     def distance(self, x: Tensor) -> float:
         """Relative distance of the caused gradient from the sent one."""
-        sent = self.update.as_gradient()
+        sent = self.sent
         return _distance(self.caused(x), sent) / _size(sent)
 
     def verdict(self, x: Tensor, rng: torch.Generator) -> tuple[float, float]:
@@ -46,7 +55,7 @@ class Verifier:
         A unit at its kink makes the gradient jump where the guess stands on its other side: neighbors of the guess
         stand for it, so that neither such a jump nor the lack of one decides.
         """
-        sent, here = self.update.as_gradient(), self.caused(x)
+        sent, here = self.sent, self.caused(x)
         total, size = _size(sent), NOISE * float(x.square().mean().sqrt())
         agreement, limit, moved = _distance(here, sent) / total, FLOAT32_LIMIT, float("inf")
         for _ in range(DRAWS):

@@ -17,6 +17,7 @@ from gradiometer.core import NotApplicable
 from . import bottleneck
 from .graph import Graph, Shift
 from .head import single
+from .noise import NONE, Noise
 from .pooled import Pooled, read_top
 from .shift import Spectrum
 from .top import find_head, find_top
@@ -42,14 +43,17 @@ class Beginning:
         return self.residues.argmin(1)
 
 
-def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator) -> Beginning:
+def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator, noise: Noise = NONE) -> Beginning:
     """Reads the top of the network.
+
+    Args:
+        noise: in the gradient.
 
     Raises:
         NotApplicable: neither way in is open, with the reasons.
     """
     head = find_head(graph)
-    one = single(head, gradient)
+    one = single(head, gradient, noise)
     top = find_top(graph)
     if isinstance(top, str):
         if one is None:
@@ -63,7 +67,7 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator)
         lower = bottleneck.derivatives(graph, gradient, one)
         start = {head.name: one} if isinstance(lower, str) else dict([lower])
         return Beginning(deltas={**start, **shifted(graph, gradient)}, residues=one)
-    read = read_top(graph, gradient, top, rng=rng, examples=None if one is None else 1)
+    read = read_top(graph, gradient, top, rng=rng, alone=one, noise=noise)
     if isinstance(read, Pooled):
         below = {} if one is None else shifted(graph, gradient)
         return Beginning(deltas={top.below: read.delta, **below}, residues=read.residues, spectrum=read.spectrum)

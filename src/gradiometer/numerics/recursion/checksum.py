@@ -15,7 +15,7 @@ from torch import Tensor
 from .graph import Activation, Graph, Layer, MaxPool, Norm, Reshape, Sum
 
 BORDER = 6.0
-"""Expected errors above zero from which a unit is taken for active."""
+"""Expected errors above zero from which a unit is taken for active, at most."""
 SPREAD = 16.0
 """A sum disagrees if its error exceeds the median channel's by this factor."""
 
@@ -95,6 +95,12 @@ def from_channel(matrix: Tensor, like: Tensor) -> Tensor:
     return matrix.reshape(like.movedim(-1, 0).shape).movedim(0, -1)
 
 
+def border(value: Tensor, deviation: Tensor) -> Tensor:
+    """Expected errors from which an output of a ReLU is likelier active than zero: half are zero, half of density 1 / size."""
+    odds = 0.4 * value.square().mean().sqrt() / deviation.clamp_min(1e-300)
+    return (2 * odds.clamp_min(1).log()).sqrt().clamp(2.0, BORDER)
+
+
 def units(activation: Activation, value: Tensor, deviation: Tensor, delta: Tensor) -> Units:
     """Slopes that the values suggest. An inactive unit's value is 0 (ReLU) with a normal error.
 
@@ -117,8 +123,9 @@ def units(activation: Activation, value: Tensor, deviation: Tensor, delta: Tenso
             slope=torch.where(u > 0, high, low),
             other=torch.where(u > 0, low, high),
         )
-    active = score > BORDER
-    price = (BORDER**2 - score.clamp_min(0).square() + score.clamp_max(0).square()) / 2
+    limit = border(u, error)
+    active = score > limit
+    price = (limit**2 - score.clamp_min(0).square() + score.clamp_max(0).square()) / 2
     return Units(
         price=torch.where(active, -price, price),
         delta=d,
@@ -127,14 +134,20 @@ def units(activation: Activation, value: Tensor, deviation: Tensor, delta: Tenso
     )
 
 
-def check(found: Units, sums: Tensor) -> Check:
-    """Compares every channel's sum of derivatives by the input, and mends those that disagree."""
+def check(found: Units, sums: Tensor, variance: Tensor | None = None) -> Check:
+    """Compares every channel's sum of derivatives by the input, and mends those that disagree.
+
+    Args:
+        variance: of the sums, beyond rounding.
+    """
     terms = found.delta * found.slope
     size = terms.abs().sum(1)
     rest = terms.sum(1) - sums
     scale = float(size.mean())
     typical = float(rest[size > 0].abs().median()) if bool((size > 0).any()) else 0.0
     limit = min(max(SPREAD * typical, 1e-7 * scale), 1e-4 * scale)
+    if variance is not None:
+        limit = max(limit, BORDER * float(variance.mean().sqrt()))
     flips = torch.zeros_like(terms, dtype=torch.bool)
     doubtful: list[int] = []
     for c in (rest.abs() > limit).nonzero()[:, 0].tolist():

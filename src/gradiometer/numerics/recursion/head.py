@@ -18,13 +18,16 @@ from torch import Tensor
 from gradiometer.core import NotApplicable
 
 from .graph import Layer, Node
+from .noise import NONE, Noise, edge, row_variance
 
 STEPS = 30
+STRUCTURED = 2.0
+"""Rounding errors follow the rounded values, so that their largest singular value may exceed that of noise by this factor."""
 AGREES = 1e-4
 """Relative error above which the equation of the softmax is not met."""
 
 
-def single(head: Node, gradient: Mapping[str, Tensor]) -> Tensor | None:
+def single(head: Node, gradient: Mapping[str, Tensor], noise: Noise = NONE) -> Tensor | None:
     """p - y of a single example [1, classes]; None if the head's gradient is no product of two vectors.
 
     Raises:
@@ -35,12 +38,14 @@ def single(head: Node, gradient: Mapping[str, Tensor]) -> Tensor | None:
     weight = gradient.get(layer.weight_name)
     if weight is None:
         raise NotApplicable(f"the update holds no gradient of the head {layer.where}", fix="choose another attack")
-    values = torch.linalg.eigvalsh(weight @ weight.T)
-    if float(values[-2]) >= 1e-9 * float(values[-1]):
+    values, vectors = torch.linalg.eigh(weight @ weight.T)
+    floor = STRUCTURED * edge(row_variance(noise, layer), weight.shape[1])
+    if float(values[-2]) >= max(1e-9 * float(values[-1]), floor**2):
         return None
     bias = gradient.get(layer.bias_name or "")
     if bias is not None:
-        return bias[None]
+        # Noise in the bias gradient is alike in all entries; the weight gradient's left singular vector averages its own.
+        return (vectors[:, -1] * (vectors[:, -1] @ bias) if floor else bias)[None]
     found = by_softmax(layer, weight)
     if found is None:
         raise NotApplicable(

@@ -39,6 +39,8 @@ def invert(
     rng: torch.Generator,
     evaluations: int,
     starts: int = 3,
+    accuracy: float = 0.0,
+    rescaled: bool = False,
 ) -> Inverted:
     """All examples at once, from small noise; not from gray, which is a kink of all ReLUs at once.
 
@@ -48,37 +50,44 @@ def invert(
             the start; those of the others from where the one before led.
         evaluations: upper limit, an example, start and target.
         starts: how many are tried where the descent gets stuck.
+        accuracy: relative error of the first target.
+        rescaled: the targets' scale is not known.
     """
     shape = graph.nodes[graph.input].shape
     first, *others = targets
-    count = len(next(iter(first.values())))
+    stuck, count = max(STUCK, 3 * accuracy), len(next(iter(first.values())))
     x = torch.zeros(count, *shape, dtype=graph.dtype)
     error, used = torch.full((count,), torch.inf, dtype=graph.dtype), 0
     for _ in range(starts):
-        left = (error >= STUCK).nonzero()[:, 0]
+        left = (error >= stuck).nonzero()[:, 0]
         if not len(left):
             break
         noise = (0.3 * torch.randn(len(left), *shape, generator=rng)).to(graph.dtype)
-        found, there, spent = _toward(graph, first, left, noise, evaluations)
+        found, there, spent = _toward(graph, first, left, noise, evaluations, rescaled)
         better = found < error[left]
         x[left[better]], error[left[better]], used = there[better], found[better], used + spent
-    near = (error < STUCK).nonzero()[:, 0]
+    near = (error < stuck).nonzero()[:, 0]
     for finer in others if len(near) else ():
-        error[near], x[near], spent = _toward(graph, finer, near, x[near], evaluations)
+        error[near], x[near], spent = _toward(graph, finer, near, x[near], evaluations, rescaled)
         used += spent
     return Inverted(x=x, error=error, evaluations=used)
 
 
 def _toward(
-    graph: Graph, wanted: Mapping[str, Tensor], examples: Tensor, start: Tensor, evaluations: int
+    graph: Graph, wanted: Mapping[str, Tensor], examples: Tensor, start: Tensor, evaluations: int, rescaled: bool
 ) -> tuple[Tensor, Tensor, int]:
     forward = fused(graph, list(wanted))
-    values = [value[examples].to(graph.dtype) for value in wanted.values()]
-    sizes = [value.flatten(1).square().sum(1).clamp_min(1e-30) for value in values]
+    values = [value[examples].to(graph.dtype).flatten(1) for value in wanted.values()]
+    sizes = [value.square().sum(1).clamp_min(1e-30) for value in values]
+
+    def distance(there: Tensor, value: Tensor, size: Tensor) -> Tensor:
+        if rescaled:
+            value, size = value * ((there * value).sum(1) / size)[:, None], there.square().sum(1).clamp_min(1e-30)
+        return (there - value).square().sum(1) / size
 
     def objective(x: Tensor, numbers: Tensor) -> Tensor:
         parts = [
-            (there - value[numbers]).flatten(1).square().sum(1) / size[numbers]
+            distance(there.flatten(1), value[numbers], size[numbers])
             for there, value, size in zip(forward(x), values, sizes)
         ]
         return torch.stack(parts).mean(0)

@@ -13,7 +13,8 @@ from .components import components
 from .equations import from_channels, matrix, positions, right_side, to_channels
 from .forward_known import Known, outputs
 from .graph import Graph, Layer, Node
-from .least_squares import Directions, directions, solve
+from .least_squares import FLOAT32, Directions, directions, solve
+from .noise import NONE, Noise, row_variance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Answer:
     """A tensor with its expected error and the state of its equations.
 
     Args:
+        expected: relative residual that noise in the gradient explains.
         channels: weighted residuals of every reader's output channels; weights: what they were multiplied by.
         parts: what the equations determine, one a group, where that is not everything and known outputs took no part.
     """
@@ -31,6 +33,7 @@ class Answer:
     null: int
     condition: float
     residual: float
+    expected: float
     iterations: int
     excess: float
     channels: Mapping[str, Tensor]
@@ -47,6 +50,7 @@ def solve_tensor(
     known: Known | None,
     ignored: Mapping[str, Sequence[int]],
     margin: float = 1.0,
+    noise: Noise = NONE,
 ) -> Answer:
     """Weight-gradient equations first; where they leave directions open, known outputs of the readers close them.
 
@@ -54,19 +58,24 @@ def solve_tensor(
         known: what is known above the tensor; None to leave open what the weight gradients leave open.
         ignored: output channels of a reader whose equations are left out, by reader.
         margin: known outputs must outnumber the open directions by this factor to be used.
+        noise: in the gradient.
     """
     layers = [_layer(reader) for reader in readers]
     layouts = {(layer.groups, layer.stride if layer.patchwise else ()) for layer in layers}
     if len(layouts) > 1:
         layers, readers = layers[:1], readers[:1]
-    blocks = [Block.of(_layer(r), deltas[r.name], node.shape, gradient, ignored.get(r.name, ())) for r in readers]
+    blocks = [
+        Block.of(_layer(r), deltas[r.name], node.shape, gradient, ignored.get(r.name, ()), noise) for r in readers
+    ]
     pieces = components(layers, node.shape, len(deltas[readers[0].name]))
     systems = [
         _system(blocks, pieces.rows(part, layers), columns, group)
         for group in range(layers[0].groups)
         for part, columns in enumerate(pieces.columns)
     ]
-    solutions = [solve(*system) for system in systems]
+    error = 1.0 if noise else None
+    solutions = [solve(*system, error=error) for system in systems]
+    expected = max(error / max(float(right.square().mean().sqrt()), 1e-300) for _, right in systems) if error else 0.0
     value = from_channels(layers[0], pieces.merge(torch.stack([s.x for s in solutions])), node.shape)
     deviation = from_channels(layers[0], pieces.merge(torch.stack([s.deviation for s in solutions])), node.shape)
     nulls = torch.tensor([s.null for s in solutions]).reshape(layers[0].groups, -1)
@@ -76,7 +85,7 @@ def solve_tensor(
     told = sum(int(r.output.deviation.isfinite().sum()) for r in readings)
     if readings and told >= margin * int(nulls.sum()) * solutions[0].x.shape[1]:
         parts = []
-        closable = [s.directions or directions(*system) for s, system in zip(solutions, systems)]
+        closable = [s.directions or directions(*system, error=error) for s, system in zip(solutions, systems)]
         generator = None if node.name == graph.input else torch.Generator().manual_seed(0)
         closed = close(layers[0], node.shape, pieces, closable, readings, generator=generator)
         value, deviation, iterations, excess = closed.value, closed.deviation, closed.iterations, closed.excess
@@ -91,6 +100,7 @@ def solve_tensor(
         null=null,
         condition=max(s.condition for s in solutions),
         residual=max(s.residual for s in solutions),
+        expected=expected,
         iterations=iterations,
         excess=excess,
     )
@@ -124,9 +134,9 @@ def _layer(node: Node) -> Layer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """A reader's equations, rows divided by the size of their output channel's delta.
+    """A reader's equations, rows divided by the size of their output channel's delta, or by their expected error.
 
-    A float32 client's errors are then alike in all rows. `weight` [out] undoes it; `kept` marks the rows to be used.
+    The errors of a float32 client, or of noise, are then alike in all rows. `weight` [out] undoes it; `kept` marks the rows to be used.
     """
 
     design: Tensor
@@ -142,12 +152,17 @@ class Block:
         shape: tuple[int, ...],
         gradient: Mapping[str, Tensor],
         ignored: Sequence[int],
+        noise: Noise = NONE,
     ) -> Block:
         design, right = matrix(layer, delta, shape), right_side(layer, gradient[layer.weight_name])
         groups, rows, _ = design.shape
         kernel = layer.offsets
         size = design.reshape(groups, rows // kernel, -1).norm(dim=2)
         weight = 1 / torch.sqrt(size.square() + 0.01 * size.square().mean()).clamp_min(1e-300)
+        if noise:
+            rounding = FLOAT32 * (right * weight.repeat_interleave(kernel, dim=1)[..., None]).square().mean().sqrt()
+            variance = row_variance(noise, layer).reshape(weight.shape)
+            weight = 1 / torch.sqrt((rounding / weight).square() + variance)
         each = weight.repeat_interleave(kernel, dim=1)[..., None]
         kept = torch.ones(weight.numel(), dtype=torch.bool)
         kept[list(ignored)] = False

@@ -54,29 +54,34 @@ class Solution:
     directions: Directions | None = None
 
 
-def solve(matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, refinements: int = 3) -> Solution:
+def solve(
+    matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, error: float | None = None, refinements: int = 3
+) -> Solution:
     """Column scaling, the normal matrix, refinement against the matrix itself.
 
     Args:
         matrix: [equations, unknowns]; right: [equations, columns].
         noise: relative error of the right side, a lower limit where the residual itself cannot tell it.
+        error: the same as an absolute one, where it is known.
     """
-    scaled, scale, level = _scaled(matrix, right, noise)
+    scaled, scale, level = _scaled(matrix, right, noise, error)
     whole = _determined(scaled, right, scale, level, refinements) if len(matrix) >= matrix.shape[1] else None
     return whole or _partial(scaled, right, scale, level, refinements)
 
 
-def directions(matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, refinements: int = 3) -> Directions:
+def directions(
+    matrix: Tensor, right: Tensor, *, noise: float = FLOAT32, error: float | None = None, refinements: int = 3
+) -> Directions:
     """What the equations determine, also where that is everything. Arguments as in `solve`."""
-    scaled, scale, level = _scaled(matrix, right, noise)
+    scaled, scale, level = _scaled(matrix, right, noise, error)
     found = _partial(scaled, right, scale, level, refinements).directions
     assert found is not None
     return found
 
 
-def _scaled(matrix: Tensor, right: Tensor, noise: float) -> tuple[Tensor, Tensor, float]:
+def _scaled(matrix: Tensor, right: Tensor, noise: float, error: float | None) -> tuple[Tensor, Tensor, float]:
     scale = matrix.norm(dim=0).clamp_min(torch.finfo(matrix.dtype).tiny)
-    return matrix / scale, scale, noise * float(right.square().mean().sqrt())
+    return matrix / scale, scale, noise * float(right.square().mean().sqrt()) if error is None else error
 
 
 def _determined(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinements: int) -> Solution | None:
@@ -105,7 +110,7 @@ def _partial(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinem
     """By eigenvectors of the smaller normal matrix."""
     eigenvalues, basis = _spectrum(scaled)
     projected = (right.T @ (scaled @ basis)).T
-    strong = eigenvalues > 1e-3 * eigenvalues[-1]
+    strong = eigenvalues > 1e-3 * eigenvalues[-1:]
     size = float((projected[strong] / eigenvalues[strong, None]).square().mean().sqrt())
     kept = eigenvalues > (level / (TRUST * max(size, 1e-300))) ** 2
     basis, eigenvalues = basis[:, kept].contiguous(), eigenvalues[kept]

@@ -19,6 +19,7 @@ from .checksum import sums
 from .equations import from_channels, input_matrix, matrix, right_side
 from .graph import Activation, Graph, Layer
 from .least_squares import solve
+from .noise import NONE, Noise, edge, row_variance
 from .shift import Spectrum, delta_maps, spectrum
 from .top import Top
 from .unmix import unmix
@@ -48,18 +49,26 @@ class Pooled:
 
 
 def read_top(
-    graph: Graph, gradient: Mapping[str, Tensor], top: Top, *, rng: torch.Generator, examples: int | None = None
+    graph: Graph,
+    gradient: Mapping[str, Tensor],
+    top: Top,
+    *,
+    rng: torch.Generator,
+    alone: Tensor | None = None,
+    noise: Noise = NONE,
 ) -> Pooled | str:
     """Everything about the top, or the reason why it cannot be read.
 
     Args:
-        examples: the batch size, where the spectrum's own reading is to be overruled.
+        alone: r of the only example [1, classes], where there is only one.
+        noise: in the gradient.
     """
     layer, activation = top.layer.operation, top.activation.operation
     assert isinstance(layer, Layer)
     assert isinstance(activation, Activation)
     scaled = gradient[layer.weight_name] / top.scale.reshape(-1, 1, 1, 1)
-    mixed = _mixed(scaled, top.size, layer.where, examples)
+    floor = edge(row_variance(noise, layer) / top.scale.square(), scaled[0].numel())
+    mixed = _mixed(scaled, top.size, layer.where, None if alone is None else 1, floor)
     if isinstance(mixed, str):
         return mixed
     seen, mixed_maps = mixed
@@ -72,7 +81,7 @@ def read_top(
     assert isinstance(head, Layer)
     head_sums = gradient.get(head.bias_name or "")
     low = float(activation.slope(torch.tensor([-1.0], dtype=maps.dtype)))
-    residues = _first_residues(maps, top.share, head_sums, shift_sums, low)
+    residues = _first_residues(maps, top.share, head_sums, shift_sums, low) if alone is None else alone
     if residues is None:
         return "the model has no bias whose gradient tells the scale of p - y"
     slopes = _slopes(maps, residues @ top.share, low)
@@ -96,10 +105,12 @@ def read_top(
     )
 
 
-def _mixed(scaled: Tensor, size: tuple[int, int], where: str, examples: int | None) -> tuple[Spectrum, Tensor] | str:
+def _mixed(
+    scaled: Tensor, size: tuple[int, int], where: str, examples: int | None, floor: float
+) -> tuple[Spectrum, Tensor] | str:
     """Delta maps up to a mixing of the examples, by one axis after the other where the rank fills the live channels."""
     height, width = size
-    seen = spectrum(scaled, height * width)
+    seen = spectrum(scaled, height * width, floor=floor)
     live = int(min((scaled.transpose(0, d).flatten(1).norm(dim=1) > 1e-6 * scaled.norm()).sum() for d in (0, 1)))
     if examples is None and seen.rank > FULL * live and min(size) > 1:
         seen = wide_spectrum(scaled, size)

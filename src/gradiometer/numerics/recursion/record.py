@@ -11,6 +11,7 @@ from torch import Tensor
 from .checksum import Units
 from .forward_known import Estimate
 from .graph import Graph
+from .noise import NONE, Noise
 from .remainder import Remainder
 
 ENOUGH = 5
@@ -57,6 +58,8 @@ class Walk:
     Args:
         values: tensors known exactly, by node.
         deltas: derivatives of the loss by them, an example a row (they carry the client's 1 / batch size).
+        noise: in the gradient.
+        rescaled: whether each of its tensors carries an unknown factor, and so do the values.
         routes: positions that max poolings take, by node.
         steps: by tensor, in the order of the walk.
         stopped: why the walk ended above the input; empty if it got there.
@@ -65,6 +68,8 @@ class Walk:
 
     graph: Graph
     gradient: Mapping[str, Tensor]
+    noise: Noise = field(default_factory=lambda: NONE)
+    rescaled: bool = False
     values: dict[str, Estimate] = field(default_factory=dict)
     deltas: dict[str, Tensor] = field(default_factory=dict)
     routes: dict[str, Tensor] = field(default_factory=dict)
@@ -89,7 +94,7 @@ class Walk:
         pixels = math.prod(self.graph.nodes[self.graph.input].shape)
         size = {name: math.prod(self.graph.nodes[name].shape) for name in self.graph.nodes if name in self.values}
         large = [name for name in size if size[name] >= ENOUGH * pixels] or list(size)[:1]
-        errors = {name: self._error(name) for name in large}
+        errors = {name: self.error(name) for name in large}
         best = min(large, key=lambda name: errors[name], default="")
         first: list[str] = []
         for name in large:
@@ -98,7 +103,7 @@ class Walk:
         better = [[best]] if first and errors[best] < 0.5 * min(errors[name] for name in first) else []
         return [first, *better] if first else []
 
-    def _error(self, name: str) -> float:
+    def error(self, name: str) -> float:
         """Expected relative error of a known tensor, not below that of the client's own numbers."""
         known = self.values[name]
         return max(1e-6, float(known.deviation.square().mean().sqrt() / known.value.square().mean().sqrt()))

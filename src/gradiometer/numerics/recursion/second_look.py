@@ -15,6 +15,8 @@ from .graph import Layer
 
 SMALL = 0.1
 """What may be left unexplained, as a part of what flipping an ordinary unit would do."""
+MORE = 1.5
+"""So many equations an unknown are wanted to solve all derivatives of a channel."""
 
 
 def flips(
@@ -53,3 +55,34 @@ def flips(
         near, effect = near[amount > 0.5], effect[:, amount > 0.5]
     left = rest - effect.sum(1)
     return near if float(left.square().mean().sqrt()) <= enough else None
+
+
+def likelier(layer: Layer, value: Tensor, gradient: Tensor, found: Units, scale: Tensor) -> Tensor:
+    """Units of all channels whose other slope is likelier, by their values and by the layer's weight gradient together.
+
+    The gradient's rows are solved for the derivatives at all positions at once, whose errors follow from the residuals;
+    each unit then chooses between its two slopes. No unit is chosen where there are too few equations for that.
+
+    Args:
+        layer, value, gradient, found, scale: as for `flips`.
+
+    Returns:
+        [channels, examples * positions].
+    """
+    patches = input_matrix(layer, value)
+    groups, rows, count = patches.shape
+    nothing = torch.zeros_like(found.slope, dtype=torch.bool)
+    if rows < MORE * count:
+        return nothing
+    right = right_side(layer, gradient).reshape(groups, -1, rows // gradient.shape[1], gradient.shape[1])
+    right = right.permute(0, 3, 2, 1).reshape(groups, rows, -1)
+    factor, failed = torch.linalg.cholesky_ex(patches.mT @ patches)
+    if bool(failed.any()):
+        return nothing
+    seen = torch.cholesky_solve(patches.mT @ right, factor)
+    error = (right - patches @ seen).square().sum(1, keepdim=True) / (rows - count)
+    variance = error * torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)[..., None]
+    seen, variance = (t.mT.reshape(found.slope.shape) for t in (seen, variance))
+    here, there = (scale[:, None] * found.delta * slope for slope in (found.slope, found.other))
+    gain = ((seen - here).square() - (seen - there).square()) / (2 * variance.clamp_min(1e-300))
+    return gain > found.price

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ABOVE = 1.1
+"""Singular values must exceed those of known noise by this factor."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrum:
@@ -47,18 +50,23 @@ class Spectrum:
         return self.rank >= len(self.values)
 
 
-def spectrum(gradient: Tensor, positions: int, *, noise: float = 3e-7) -> Spectrum:
-    """Reads the rank off the largest gap between neighboring singular values near the noise.
+def spectrum(gradient: Tensor, positions: int, *, noise: float = 3e-7, floor: float = 0.0) -> Spectrum:
+    """Reads the rank off the largest gap between neighboring singular values near the noise, or off known noise.
 
     Args:
         gradient: [out, in, *kernel], rows already divided by known channel scales.
         noise: relative size below which float32 sums leave singular values, for a matrix with equal rows.
+        floor: largest singular value of noise that was added to the gradient.
     """
     left = gradient.flatten(1)
     values = torch.linalg.eigvalsh(left @ left.T).clamp_min(0).flip(0).sqrt()
-    values = values / values[0].clamp_min(1e-300)
-    floor = torch.cat([values, values.new_full((1,), noise / 3)]).clamp_min(noise / 30)
-    ratio = floor[:-1] / floor[1:]
+    top = float(values[0].clamp_min(1e-300))
+    values, floor = values / top, floor / top
+    if floor > noise:
+        rank = max(1, int((values > ABOVE * floor).sum()))
+        return Spectrum(values=values, rank=rank, gap=float(values[rank - 1]) / floor, positions=positions)
+    steps = torch.cat([values, values.new_full((1,), noise / 3)]).clamp_min(noise / 30)
+    ratio = steps[:-1] / steps[1:]
     ratio = torch.where(values > noise, ratio, 0.0)
     rank = int(ratio.argmax()) + 1
     return Spectrum(values=values, rank=rank, gap=float(ratio.max()), positions=positions)

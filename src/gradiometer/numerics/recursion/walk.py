@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -13,12 +14,13 @@ from .checksum import check, from_channel, sums, units
 from .forward_known import Estimate, Known
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Norm, Reshape, Sum
 from .joint import Answer, lacking, solve_tensor
+from .noise import NONE, Noise
 from .record import ENOUGH, Step, Walk
 from .remainder import remainder
 from .top import branches
 
-WRONG_RESIDUAL = 1e-3
-"""Relative residual of a layer's equations above which something over them must be wrong."""
+WRONG_RESIDUAL, WRONG_EXCESS = 1e-3, 5.0
+"""Relative residual of a layer's equations, and in units of what noise explains, above which something over them is wrong."""
 OUTLIER = 8.0
 """A channel's equations disagree if their residual exceeds the median channel's by this factor."""
 EASY = 4.0
@@ -40,6 +42,9 @@ def walk(
     gradient: Mapping[str, Tensor],
     start: Mapping[str, Tensor],
     routes: Mapping[str, Tensor] | None = None,
+    *,
+    noise: Noise = NONE,
+    rescaled: bool = False,
 ) -> Walk:
     """Walks down as far as the equations determine every tensor.
 
@@ -47,8 +52,13 @@ def walk(
         gradient: of the mean loss by parameter name, in the graph's dtype.
         start: derivatives by some tensors [n, ...] below which everything is to be found.
         routes: which positions max poolings take, where that is known beforehand.
+        noise: in the gradient.
+        rescaled: whether each tensor of the gradient carries an unknown factor; only comparable ones are then to be given.
     """
-    state = Walk(graph=graph, gradient=gradient, routes=dict(routes or {}), _waiting={name: {} for name in graph.nodes})
+    waiting: dict[str, dict[str, Tensor]] = {name: {} for name in graph.nodes}
+    state = Walk(
+        graph=graph, gradient=gradient, noise=noise, rescaled=rescaled, routes=dict(routes or {}), _waiting=waiting
+    )
     order = list(graph.nodes)[::-1]
     place = 0
     while place < len(order):
@@ -110,7 +120,7 @@ def _sloped(state: Walk, node: Node, operation: Activation, value: Estimate, del
     step = state.steps.setdefault(node.name, Step(where=operation.where, shape=node.shape))
     known = sums(state.graph, state.gradient, node.inputs[0])
     if known is not None:
-        result = check(found, known)
+        result = check(found, known, sums(state.graph, state.noise, node.inputs[0]))
         found = found.flipped(result.flips)
         state._doubtful[node.name] = result.doubtful
         step.flips, step.doubtful, step.checksum = int(result.flips.sum()), len(result.doubtful), result.residual
@@ -160,7 +170,10 @@ def _value(state: Walk, node: Node) -> Estimate:
         ignored = {name: sorted({*ignored[name], *outliers[name]}) for name in ignored}
         answer = _solved(state, node, readers, ignored)
     where = readers[0].operation.where
-    if answer.residual > WRONG_RESIDUAL:
+    if state.noise and not answer.null:
+        for name, owner in owners.items():
+            _reconsider(state, graph.nodes[name], str(owner), answer)
+    if answer.residual > max(WRONG_RESIDUAL, WRONG_EXCESS * answer.expected):
         raise _Stop(f"the equations of {where} contradict each other ({answer.residual:.0e})")
     if answer.null:
         if node.name == graph.input and answer.parts:
@@ -176,12 +189,12 @@ def _value(state: Walk, node: Node) -> Estimate:
 def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
     held = math.prod(state.graph.nodes[state.frontier].shape) if state.frontier else 0
     enough = held >= ENOUGH * math.prod(state.graph.nodes[state.graph.input].shape)
-    known = Known(graph=state.graph, values=state.values, routes=state.routes)
+    known = None if state.rescaled else Known(graph=state.graph, values=state.values, routes=state.routes)
     missing = lacking(readers, node.shape, len(state.deltas[node.name]))
     if enough and missing > 0:
         raise _Stop(f"the layers that read {node.operation.where} have {missing} equations a channel too few")
     margin = EASY if enough else 1.0
-    answer = solve_tensor(state.graph, node, readers, state.deltas, state.gradient, known, ignored, margin)
+    answer = solve_tensor(state.graph, node, readers, state.deltas, state.gradient, known, ignored, margin, state.noise)
     size = float(answer.value.square().mean().sqrt())
     state.steps[node.name] = Step(
         where=node.operation.where,
@@ -218,7 +231,7 @@ def _look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels:
     state._doubtful[owner] = ()
     if not wrong:
         return
-    scale = next(s for node, s in branches(state.graph, state.graph.nodes[owner].inputs[0]) if node is reader)
+    scale = _scale(state, reader, owner)
     flips = torch.zeros_like(found.slope, dtype=torch.bool)
     for c in wrong:
         mended = second_look.flips(
@@ -231,18 +244,46 @@ def _look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels:
             c,
             typical / float(answer.weights[reader.name][c]),
         )
+        if mended is None and state.noise:
+            continue
         if mended is None:
             raise _Stop(f"channel {c} of {layer.where} contradicts the others")
         flips[c, mended] = True
     looks = state._looks[owner] = state._looks.get(owner, 0) + 1
-    if not bool(flips.any()):
+    if not bool(flips.any()) or (looks > LOOKS and state.noise):
         return
     if looks > LOOKS:
         raise _Stop(f"{len(wrong)} channels of {layer.where} contradict the others")
-    found = state._units[owner] = found.flipped(flips)
+    _flip(state, owner, flips)
+
+
+def _reconsider(state: Walk, reader: Node, owner: str, answer: Answer) -> None:
+    """Corrects all slopes behind a reader that its gradient and their values, both noisy, make unlikely together.
+
+    Raises:
+        _Again: some slopes changed.
+    """
+    layer, found = reader.operation, state._units[owner]
+    assert isinstance(layer, Layer)
+    scale = _scale(state, reader, owner)
+    flips = second_look.likelier(layer, answer.value, state.gradient[layer.weight_name], found, scale)
+    looks = state._looks[owner] = state._looks.get(owner, 0) + 1
+    if looks <= LOOKS and bool(flips.any()):
+        _flip(state, owner, flips)
+
+
+def _scale(state: Walk, reader: Node, owner: str) -> Tensor:
+    """Derivative of the activation's input by the reader's output, a channel."""
+    return next(s for node, s in branches(state.graph, state.graph.nodes[owner].inputs[0]) if node is reader)
+
+
+def _flip(state: Walk, owner: str, flips: Tensor) -> NoReturn:
+    """Takes the other slope for these units of an activation, from which the walk then goes on."""
+    found = state._units[owner] = state._units[owner].flipped(flips)
     state.steps[owner].second += int(flips.sum())
     activation = state.graph.nodes[owner]
     terms = from_channel(found.delta * found.slope, state.deltas[owner])
+    state._doubtful[owner] = ()
     state._waiting[activation.inputs[0]][owner] = terms
     assert isinstance(activation.operation, Activation)
     state.values[owner] = _clean(activation.operation, state.values[owner], found.slope)
