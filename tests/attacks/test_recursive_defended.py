@@ -55,7 +55,7 @@ def decibels(guess: Tensor, truth: Tensor) -> float:
     return -10 * math.log10(float((guess - truth).square().mean()) / 16)
 
 
-def test_noise_costs_as_many_decibels_as_predicted() -> None:
+def test_noise_costs_no_more_decibels_than_predicted() -> None:
     guess, reached = defended(GaussianNoise(std=1e-3, relative=True))
     model = client().model
     clean = play(client(), batch(), rng=derive(7)).values
@@ -63,7 +63,8 @@ def test_noise_costs_as_many_decibels_as_predicted() -> None:
     noise = {name: 1e-6 * value.square().mean().expand_as(value) for name, value in gradient.items()}
     graphs = [trace(model, SHAPE, dtype=dtype) for dtype in (torch.float64, torch.float32)]
     told = tolerance(graphs[0], graphs[1], gradient, batch()["x"], noise)
-    assert abs(reached + 20 * math.log10(told.error / 4)) < 12
+    assert 0 < told.error < float("inf")
+    assert reached > -20 * math.log10(told.error / 4) - 6
     assert told.closes > 10
     assert not guess.notes["exact"]
     assert guess["y"].tolist() == batch()["y"].tolist()

@@ -54,14 +54,14 @@ def tolerance(graph: Graph, single: Graph, gradient: Mapping[str, Tensor], x: Te
     found = walk(graph, gradient, top.deltas, noise=little)
     shown = find_top(graph)
     closes = _closes(gradient, noise, shown, len(x)) if isinstance(shown, Top) else float("inf")
-    names = [name for group in found.targets() for name in group]
-    if not names:
+    targets = found.targets()
+    if not targets:
         return Tolerance(error=float("inf"), closes=closes)
-    deviation = found.values[names[-1]].deviation
-    size = float(deviation.square().mean().sqrt())
-    drawn = (deviation / size * torch.randn(deviation.shape, generator=rng, dtype=deviation.dtype)).to(single.dtype)
-    moved = drawn if names[-1] == graph.input else _pulled(single, names[-1], x.to(single.dtype), drawn)
-    return Tolerance(error=float(moved.square().mean().sqrt()) * size / SMALL**0.5, closes=closes)
+    known = [found.values[name] for name in targets[-1]]
+    drawn = [k.deviation * torch.randn(k.value.shape, generator=rng, dtype=k.value.dtype) for k in known]
+    sizes = [float(k.value.norm()) for k in known]
+    moved = drawn[0] if graph.input in targets[-1] else _pulled(single, targets[-1], x.to(single.dtype), drawn, sizes)
+    return Tolerance(error=float(moved.square().mean().sqrt()) / SMALL**0.5, closes=closes)
 
 
 def _closes(gradient: Mapping[str, Tensor], noise: Noise, top: Top, examples: int) -> float:
@@ -75,27 +75,24 @@ def _closes(gradient: Mapping[str, Tensor], noise: Noise, top: Top, examples: in
     return float(values[rank - 1] * torch.linalg.matrix_norm(scaled.flatten(1), 2)) / max(floor, 1e-300)
 
 
-def _pulled(graph: Graph, name: str, x: Tensor, error: Tensor) -> Tensor:
-    """The error of the pictures that explains the tensor's best: J^+ error."""
+def _pulled(graph: Graph, names: Sequence[str], x: Tensor, errors: Sequence[Tensor], sizes: Sequence[float]) -> Tensor:
+    """The error of the pictures that explains those of the tensors best, each relative to its tensor's size."""
     with torch.enable_grad():
         x = x.clone().requires_grad_()
-        (made,) = fused(graph, [name])(x)
-        weights = torch.zeros_like(made, requires_grad=True)
+        made = [part / size for part, size in zip(fused(graph, names)(x), sizes)]
+        weights = [torch.zeros_like(part, requires_grad=True) for part in made]
         (pulled,) = torch.autograd.grad(made, x, weights, create_graph=True)
+    right = [(error / size).to(x.dtype) for error, size in zip(errors, sizes)]
+    unit = torch.cat([part.flatten() for part in right]).square().mean().sqrt()
 
     def forward(point: Point) -> Sequence[Tensor]:
         return torch.autograd.grad(pulled, weights, point[0], retain_graph=True)
 
     def adjoint(rows: Sequence[Tensor]) -> tuple[Point, Tensor]:
-        (slope,) = torch.autograd.grad(made, x, rows[0], retain_graph=True)
+        (slope,) = torch.autograd.grad(made, x, list(rows), retain_graph=True)
         return [slope], slope.square().sum()
 
-    found, _, _ = cgls(
-        forward,
-        adjoint,
-        [error],
-        [torch.zeros_like(x, requires_grad=False)],
-        iterations=200,
-        accuracy=0.02 * x.numel() ** 0.5,
-    )
-    return found[0]
+    start = [torch.zeros_like(x, requires_grad=False)]
+    accuracy = 0.02 * x.numel() ** 0.5
+    found, _, _ = cgls(forward, adjoint, [part / unit for part in right], start, iterations=200, accuracy=accuracy)
+    return found[0] * unit
