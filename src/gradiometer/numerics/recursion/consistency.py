@@ -22,6 +22,7 @@ from gradiometer.numerics.lbfgs import descend
 from .forward_known import Known
 from .gauss_newton import refine
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node
+from .inversion import STUCK
 from .record import Walk
 
 SOFTNESS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
@@ -43,23 +44,28 @@ class Consistent:
     evaluations: int
 
 
-def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int) -> Consistent:
+def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int, starts: int = 3) -> Consistent:
     """Descends through falling softness, and ends with Gauss-Newton steps to the known maps; the whole batch at once.
 
     Args:
         graph: the walk's, in the precision to compute in.
-        evaluations: upper limit, a softness.
+        evaluations: upper limit, a start and softness.
+        starts: how many are tried where the descent gets stuck.
     """
     known = _Known.of(graph, walk)
-    x = (0.3 * torch.randn(1, known.examples, *graph.nodes[graph.input].shape, generator=rng)).to(graph.dtype)
-    best, used = Consistent(x=x[0], error=float("inf"), evaluations=0), 0
-    for softness in SOFTNESS:
-        soft = descend(known.objective(softness), x, evaluations=evaluations, finished=_slow)
-        x, used = soft.x, used + soft.evaluations
-        if softness <= FINE:
-            there, error = refine(known.maps, known.wanted, x[0])
-            best = Consistent(x=there, error=error, evaluations=used) if error < best.error else best
-        if best.error <= ENDED:
+    shape = (1, known.examples, *graph.nodes[graph.input].shape)
+    best, used = Consistent(x=torch.zeros(shape[1:]), error=float("inf"), evaluations=0), 0
+    for _ in range(starts):
+        x = (0.3 * torch.randn(shape, generator=rng)).to(graph.dtype)
+        for softness in SOFTNESS:
+            soft = descend(known.objective(softness), x, evaluations=evaluations, finished=_slow)
+            x, used = soft.x, used + soft.evaluations
+            if softness <= FINE:
+                there, error = refine(known.maps, known.wanted, x[0])
+                best = Consistent(x=there, error=error, evaluations=used) if error < best.error else best
+            if best.error <= ENDED:
+                return replace(best, evaluations=used)
+        if best.error < STUCK:
             break
     return replace(best, evaluations=used)
 
