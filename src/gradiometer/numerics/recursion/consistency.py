@@ -20,6 +20,7 @@ from torch.nn.grad import conv2d_weight
 from gradiometer.numerics.lbfgs import descend
 
 from .forward_known import Known
+from .gauss_newton import refine
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node
 from .inversion import STUCK
 from .record import Walk
@@ -27,7 +28,7 @@ from .record import Walk
 SOFTNESS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 """t, in standard deviations of z."""
 FINE = 0.003
-"""Softness from which the known maps alone may lead to the pictures."""
+"""Softness from which Gauss-Newton steps may lead to the pictures."""
 ENDED = 1e-5
 """Relative error of the known maps below which they have done so."""
 REACH = 30.0
@@ -43,8 +44,8 @@ class Consistent:
     evaluations: int
 
 
-def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int, starts: int = 2) -> Consistent:
-    """Descends through falling softness, and in the end to the known maps alone; the whole batch at once.
+def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int, starts: int = 3) -> Consistent:
+    """Descends through falling softness, and ends with Gauss-Newton steps to the known maps; the whole batch at once.
 
     Args:
         graph: the walk's, in the precision to compute in.
@@ -60,11 +61,10 @@ def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int
             soft = descend(known.objective(softness), x, evaluations=evaluations, finished=_slow)
             x, used = soft.x, used + soft.evaluations
             if softness <= FINE:
-                hard = descend(known.objective(None), x, evaluations=evaluations, finished=_slow)
-                error, used = float(hard.value.sqrt()), used + hard.evaluations
-                best = Consistent(x=hard.x[0], error=error, evaluations=used) if error < best.error else best
+                there, error = refine(known.maps, known.wanted, x[0])
+                best = Consistent(x=there, error=error, evaluations=used) if error < best.error else best
             if best.error <= ENDED:
-                return best
+                return replace(best, evaluations=used)
         if best.error < STUCK:
             break
     return replace(best, evaluations=used)
@@ -116,21 +116,33 @@ class _Known:
             examples=len(next(iter(walk.deltas.values()))),
         )
 
-    def objective(self, softness: float | None) -> Callable[[Tensor, Tensor], Tensor]:
-        """For `descend`, of the whole batch as one problem; None for the known maps alone."""
+    @property
+    def wanted(self) -> list[Tensor]:
+        """The known maps, brought to norm 1."""
+        return [self.values[node.name] / self.values[node.name].norm() for node in self.watched]
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What x [n, ...] gives for them."""
+        return self._maps(self._forward(x))
+
+    def objective(self, softness: float) -> Callable[[Tensor, Tensor], Tensor]:
+        """For `descend`, of the whole batch as one problem."""
         return lambda points, _: torch.stack([self._residual(x, softness) for x in points])
 
-    def _residual(self, x: Tensor, softness: float | None) -> Tensor:
+    def _forward(self, x: Tensor) -> dict[str, Tensor]:
         values = {**self.values, self.graph.input: x}
         for node in self.open:
             if node.name != self.graph.input:
                 values[node.name] = node.operation.apply(*(values[name] for name in node.inputs))
-        terms = []
-        for node in self.watched:
-            there = node.operation.apply(*(values[name] for name in node.inputs))
-            terms.append(_relative(there, self.values[node.name]))
-        if softness is None:
-            return torch.stack(terms).sum()
+        return values
+
+    def _maps(self, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        there = (node.operation.apply(*(values[name] for name in node.inputs)) for node in self.watched)
+        return tuple(value / self.values[node.name].norm() for node, value in zip(self.watched, there))
+
+    def _residual(self, x: Tensor, softness: float) -> Tensor:
+        values = self._forward(x)
+        terms = [(there - wanted).square().sum() for there, wanted in zip(self._maps(values), self.wanted)]
         deltas: dict[str, Tensor] = {}
         for node in self.followed:
             delta = self.deltas.get(node.name, deltas.get(node.name))
@@ -138,11 +150,9 @@ class _Known:
                 continue
             operation = node.operation
             if isinstance(operation, Layer) and operation.weight_name in self.gradient and node.inputs[0] in values:
-                terms.append(
-                    _relative(
-                        _weight_gradient(operation, values[node.inputs[0]], delta), self.gradient[operation.weight_name]
-                    )
-                )
+                wanted = self.gradient[operation.weight_name]
+                error = _weight_gradient(operation, values[node.inputs[0]], delta) - wanted
+                terms.append(error.square().sum() / wanted.square().sum().clamp_min(1e-30))
             for name, pulled in zip(node.inputs, _pulled(self.graph, node, values, delta, softness)):
                 if name not in self.deltas:
                     deltas[name] = deltas[name] + pulled if name in deltas else pulled
@@ -155,10 +165,6 @@ def followed(graph: Graph, names: set[str]) -> list[Node]:
     last = next((i for i, node in enumerate(nodes) if isinstance(node.operation, MaxPool)), len(nodes))
     feeding = [i for i, node in enumerate(nodes[:last]) if isinstance(node.operation, Layer)]
     return nodes[feeding[-1] if feeding else 0 :][::-1]
-
-
-def _relative(there: Tensor, wanted: Tensor) -> Tensor:
-    return (there - wanted).square().sum() / wanted.square().sum().clamp_min(1e-30)
 
 
 def _weight_gradient(layer: Layer, value: Tensor, delta: Tensor) -> Tensor:
