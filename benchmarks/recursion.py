@@ -23,7 +23,7 @@ from torch import nn
 
 from cifar import LAYOUT, pictures
 from gradiometer.attacks.image import Recursive
-from gradiometer.core import Batch, Client, Guess, NotApplicable, Recipe, Threat, derive, play
+from gradiometer.core import Batch, Client, Field, Guess, NotApplicable, Recipe, Threat, derive, play
 from gradiometer.metrics.image import pixels, psnr
 from gradiometer.models import lenet, resnet18, vit
 from gradiometer.numerics.assignment import assign
@@ -41,11 +41,11 @@ ACTIVATIONS = [(name, width, 60.0, 60.0) for name in ("gelu", "silu", "tanh", "l
 RESNETS = {1: (120.0, 1.0, 5.0), 2: (110.0, 0.95, 12.0), 4: (110.0, 0.95, 12.0), 8: (60.0, 0.0, 600.0)}
 
 
-def scores(guess: Guess, private: Batch) -> list[float]:
+def scores(guess: Guess, private: Batch, field: Field = LAYOUT["x"]) -> list[float]:
     """PSNR of every private picture, matched one to one with the guesses; 0 dB where there is no guess."""
     if "x" not in guess:
         return [0.0] * private.size
-    truth, found = pixels(private["x"], LAYOUT["x"]), pixels(guess["x"], LAYOUT["x"])
+    truth, found = pixels(private["x"], field), pixels(guess["x"], field)
     table = torch.stack([psnr(found, t.expand_as(found), cap=300.0) for t in truth])
     result = [0.0] * private.size
     for i, j in assign(-table):
@@ -60,16 +60,22 @@ def row(
     draws: int,
     sheet: str,
     want: tuple[float, float, float],
+    *,
+    given: tuple[Batch, dict[str, Field]] | None = None,
 ) -> bool:
-    """Prints one row and whether it reaches its thresholds."""
-    data = pictures(sheet, LAYOUT)
+    """Prints one row and whether it reaches its thresholds.
+
+    Args:
+        given: pictures and their layout instead of a CIFAR-10 sheet.
+    """
+    data, layout = given or (pictures(sheet, LAYOUT), LAYOUT)
     found: list[float] = []
     worst: list[float] = []
     seconds: list[float] = []
     labels = exact = 0
     for i in range(draws):
         private = data.take(torch.randperm(data.size, generator=derive(3, examples, i))[:examples].tolist())
-        client = Client(model=model_of(i), layout=LAYOUT, recipe=Recipe(examples=examples))
+        client = Client(model=model_of(i), layout=layout, recipe=Recipe(examples=examples))
         update = play(client, private, rng=derive(0, i), threat=NOTHING)
         start = time.process_time()
         try:
@@ -77,7 +83,7 @@ def row(
         except NotApplicable as refusal:
             guess = Guess(tensors={}, notes={"exact": False, "way": str(refusal), "stopped": ""})
         seconds.append(time.process_time() - start)
-        values = scores(guess, private)
+        values = scores(guess, private, layout["x"])
         found, worst = [*found, *values], [*worst, min(values)]
         labels += "y" in guess and sorted(guess["y"].tolist()) == sorted(private["y"].tolist())
         exact += bool(guess.notes["exact"])

@@ -1,0 +1,102 @@
+"""Exact recursion on trained networks, and on medical tiles of 64x64; without labels or batch size.
+
+    GRADIOMETER_DATA=... python benchmarks/recursion_trained.py resnet20 --epochs 1 5 20
+    GRADIOMETER_DATA=... python benchmarks/recursion_trained.py resnet18 --epochs 1 5
+    GRADIOMETER_DATA=... python benchmarks/recursion_trained.py published
+    GRADIOMETER_DATA=... python benchmarks/recursion_trained.py mednist
+
+Networks are trained on `cifar10_train8000` (SGD with momentum, batches of 64) from torch's weights, and attacked with pictures of
+`cifar10_test3000`; `published` is the ResNet20 whose weights were published. Rows are those of `recursion.py`. The more
+certain a network is of a picture, the smaller p - y and with it the whole gradient: its own line tells the median of 1 - p.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from cifar import LAYOUT, pictures
+from gradiometer.core import Batch, Data, Field, image_layout
+from gradiometer.models import resnet18, resnet20, trained
+from recursion import row
+
+MADE = {"resnet18": resnet18, "resnet20": resnet20}
+ANY = (0.0, 0.0, float("inf"))
+PUBLISHED = image_layout((3, 32, 32), 10, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def mednist() -> tuple[Batch, dict[str, Field]]:
+    """The 1,200 test tiles, 64x64, gray, of six kinds."""
+    layout = image_layout((1, 64, 64), 6, mean=(0.5,), std=(0.25,))
+    with np.load(Path(os.environ["GRADIOMETER_DATA"]) / "medical/mednist64_jpeg.npz") as arrays:
+        data, offset, y = arrays["jpeg_test"].tobytes(), arrays["offset_test"], arrays["y_test"]
+    tiles = [np.asarray(Image.open(io.BytesIO(data[a:b])).convert("L")) for a, b in pairwise(offset)]
+    pixels = torch.tensor(np.stack(tiles))[:, None].float() / 255
+    return Batch(x=layout["x"].normalize(pixels), y=torch.tensor(y).long()), layout
+
+
+def published() -> nn.Module:
+    """ResNet20 with the published CIFAR-10 weights."""
+    model = resnet20((3, 32, 32), 10).eval()
+    with np.load(Path(os.environ["GRADIOMETER_DATA"]) / "weights/cifar10_resnet20.npz") as weights:
+        model.load_state_dict({key: torch.tensor(weights[key]) for key in weights.files}, strict=False)
+    return model
+
+
+def certainty(model: nn.Module, data: Batch) -> str:
+    """Accuracy and the median of 1 - p of the right class."""
+    with torch.no_grad():
+        p = model(data["x"][:500]).softmax(1)
+    y = data["y"][:500]
+    wrong = 1 - p[torch.arange(len(y)), y]
+    return f"accuracy {float((p.argmax(1) == y).double().mean()):.3f}, median 1 - p {float(wrong.median()):.1e}"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=(*MADE, "published", "mednist"))
+    parser.add_argument("--epochs", type=int, nargs="*", default=[1, 5, 20])
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--draws", type=int, default=20)
+    options = parser.parse_args()
+    torch.optim.LBFGS([torch.zeros(1, requires_grad=True)])  # imports what torch loads on first use
+    sheet = "cifar10_test3000"
+    rows: list[tuple[str, nn.Module | None, tuple[Batch, dict[str, Field]]]] = []
+    if options.what == "mednist":
+        rows = [("ResNet18 (torch weights), MedNIST 64x64", None, mednist())]
+    elif options.what == "published":
+        rows = [("ResNet20, published weights", published(), (pictures(sheet, PUBLISHED), PUBLISHED))]
+    else:
+        data = Data(private=pictures(sheet), layout=LAYOUT, public=pictures("cifar10_train8000"))
+        model: nn.Module = MADE[options.what]((3, 32, 32), 10, init="torch", seed=0)
+        done = 0
+        for epochs in options.epochs:
+            model = trained(model, data, steps=(epochs - done) * 125, lr=0.05, seed=epochs)
+            done = epochs
+            rows.append((f"{options.what} trained for {epochs} epochs", model, (data.private, LAYOUT)))
+    for name, ready, given in rows:
+        if ready is not None:
+            print(f"{name}: {certainty(ready, given[0])}", flush=True)
+        for examples in options.batches:
+            row(
+                f"{name}, batch {examples}",
+                lambda seed, m=ready: m or resnet18((1, 64, 64), 6, init="torch", seed=seed),
+                examples,
+                options.draws,
+                sheet,
+                ANY,
+                given=given,
+            )
+
+
+if __name__ == "__main__":
+    main()
