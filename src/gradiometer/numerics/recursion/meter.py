@@ -22,6 +22,7 @@ from .graph import Graph, Layer, Node
 from .head import single
 from .shift import Spectrum, spectrum
 from .top import branches, find_head, find_top
+from .wide_shift import wide_spectrum
 
 Verdict = Literal["exact", "partial", "not"]
 
@@ -113,5 +114,8 @@ def _spectra(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Spectrum
             above = graph.consumers[node.name]
             scales = [s for name in above for n, s in branches(graph, name) if n is node]
             scale = scales[0] if scales else layer.weight.new_ones(node.shape[0])
-            found[node.name] = spectrum(gradient[layer.weight_name] / scale.reshape(-1, 1, 1, 1), area)
+            scaled = gradient[layer.weight_name] / scale.reshape(-1, 1, 1, 1)
+            height, width = node.shape[1:]
+            seen = spectrum(scaled, area)
+            found[node.name] = wide_spectrum(scaled, (height, width)) if seen.full and min(height, width) > 1 else seen
     return found
