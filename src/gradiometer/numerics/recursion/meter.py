@@ -82,10 +82,11 @@ def _begin(
         if not one:
             raise NotApplicable(f"several examples or a defense stand behind the head, and {top}")
         return {head.name, *shifted(graph, gradient), *bottleneck.told(graph, gradient)}, 1
-    layer, seen, area = top.layer.operation, spectra.get(top.layer.name), math.prod(top.size)
+    layer, seen = top.layer.operation, spectra.get(top.layer.name)
+    area = math.prod(top.size) if seen is None else seen.positions
     assert isinstance(layer, Layer)
     number = 1 if one else examples or (seen.examples if seen else 0)
-    if seen is None or number * area > min(layer.weight.shape[:2]):
+    if seen is None or number * area > min(layer.weight.shape[:2]) or (seen.full and not one):
         raise NotApplicable(f"{layer.where} has too few channels for {max(number, 1)} examples at {area} positions")
     if not number:
         raise NotApplicable(f"the rank {seen.rank} of {layer.where} is no multiple of its {area} positions")
