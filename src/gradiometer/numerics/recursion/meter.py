@@ -22,6 +22,7 @@ from .graph import Graph, Layer, Node
 from .head import single
 from .shift import Spectrum, spectrum
 from .top import branches, find_head, find_top
+from .wide_shift import wide_spectrum
 
 Verdict = Literal["exact", "partial", "not"]
 
@@ -81,10 +82,11 @@ def _begin(
         if not one:
             raise NotApplicable(f"several examples or a defense stand behind the head, and {top}")
         return {head.name, *shifted(graph, gradient), *bottleneck.told(graph, gradient)}, 1
-    layer, seen, area = top.layer.operation, spectra.get(top.layer.name), math.prod(top.size)
+    layer, seen = top.layer.operation, spectra.get(top.layer.name)
+    area = math.prod(top.size) if seen is None else seen.positions
     assert isinstance(layer, Layer)
     number = 1 if one else examples or (seen.examples if seen else 0)
-    if seen is None or number * area > min(layer.weight.shape[:2]):
+    if seen is None or number * area > min(layer.weight.shape[:2]) or (seen.full and not one):
         raise NotApplicable(f"{layer.where} has too few channels for {max(number, 1)} examples at {area} positions")
     if not number:
         raise NotApplicable(f"the rank {seen.rank} of {layer.where} is no multiple of its {area} positions")
@@ -113,5 +115,8 @@ def _spectra(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Spectrum
             above = graph.consumers[node.name]
             scales = [s for name in above for n, s in branches(graph, name) if n is node]
             scale = scales[0] if scales else layer.weight.new_ones(node.shape[0])
-            found[node.name] = spectrum(gradient[layer.weight_name] / scale.reshape(-1, 1, 1, 1), area)
+            scaled = gradient[layer.weight_name] / scale.reshape(-1, 1, 1, 1)
+            height, width = node.shape[1:]
+            seen = spectrum(scaled, area)
+            found[node.name] = wide_spectrum(scaled, (height, width)) if seen.full and min(height, width) > 1 else seen
     return found

@@ -25,9 +25,6 @@ from .top import Top
 from .unmix import unmix
 from .wide_shift import wide_delta_maps, wide_spectrum
 
-FULL = 0.97
-"""Part of the live channels that a rank may reach and still tell the batch size."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pooled:
@@ -111,11 +108,10 @@ def _mixed(
     """Delta maps up to a mixing of the examples, by one axis after the other where the rank fills the live channels."""
     height, width = size
     seen = spectrum(scaled, height * width, floor=floor)
-    live = int(min((scaled.transpose(0, d).flatten(1).norm(dim=1) > 1e-6 * scaled.norm()).sum() for d in (0, 1)))
-    if examples is None and seen.rank > FULL * live and min(size) > 1:
+    if examples is None and seen.full and min(size) > 1:
         seen = wide_spectrum(scaled, size)
-    if examples is None and seen.rank > FULL * live:
-        return f"{where} has too few channels ({live} live ones) for the rank {seen.rank} to tell the batch size"
+    if examples is None and seen.full:
+        return f"{where} has too few channels ({seen.live} live ones) for the rank {seen.rank} to tell the batch size"
     count = examples or seen.examples
     if not count:
         return f"the rank {seen.rank} of {where} is no multiple of its {seen.positions} positions"

@@ -20,6 +20,8 @@ from torch import Tensor
 
 ABOVE = 1.1
 """Singular values must exceed those of known noise by this factor."""
+FULL = 0.97
+"""Part of the live channels that a rank may reach and still tell the batch size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +33,14 @@ class Spectrum:
         rank: how many stand above the noise.
         gap: ratio of the last one above to the first one below (to the float32 floor, if none is below).
         positions: of the layer's output map.
+        live: channels that are not dead, outputs or inputs, whichever are fewer.
     """
 
     values: Tensor
     rank: int
     gap: float
     positions: int
+    live: int
 
     @property
     def examples(self) -> int:
@@ -47,7 +51,7 @@ class Spectrum:
     @property
     def full(self) -> bool:
         """Whether the rank fills the channels, so that it is a lower limit only."""
-        return self.rank >= len(self.values)
+        return self.rank > FULL * self.live
 
 
 def spectrum(gradient: Tensor, positions: int, *, noise: float = 3e-7, floor: float = 0.0) -> Spectrum:
@@ -62,14 +66,16 @@ def spectrum(gradient: Tensor, positions: int, *, noise: float = 3e-7, floor: fl
     values = torch.linalg.eigvalsh(left @ left.T).clamp_min(0).flip(0).sqrt()
     top = float(values[0].clamp_min(1e-300))
     values, floor = values / top, floor / top
+    size = gradient.norm()
+    live = min(int((gradient.transpose(0, d).flatten(1).norm(dim=1) > 1e-6 * size).sum()) for d in (0, 1))
     if floor > noise:
         rank = max(1, int((values > ABOVE * floor).sum()))
-        return Spectrum(values=values, rank=rank, gap=float(values[rank - 1]) / floor, positions=positions)
+        return Spectrum(values=values, rank=rank, gap=float(values[rank - 1]) / floor, positions=positions, live=live)
     steps = torch.cat([values, values.new_full((1,), noise / 3)]).clamp_min(noise / 30)
     ratio = steps[:-1] / steps[1:]
     ratio = torch.where(values > noise, ratio, 0.0)
     rank = int(ratio.argmax()) + 1
-    return Spectrum(values=values, rank=rank, gap=float(ratio.max()), positions=positions)
+    return Spectrum(values=values, rank=rank, gap=float(ratio.max()), positions=positions, live=live)
 
 
 def delta_maps(gradient: Tensor, size: tuple[int, int], examples: int) -> Tensor:
