@@ -39,7 +39,10 @@ def unmix(mixed: Tensor, *, rng: torch.Generator, tolerance: float = 2e-4) -> Te
     found: list[Tensor] = []
     for index in votes.argsort(descending=True).tolist():
         direction = probes[index]
-        if all(float((direction @ other).abs()) < 1 - 50 * tolerance for other in found):
+        # Examples of one class have almost the same p - y: where their masks differ together, the differences have one
+        # direction as well, but in the span of theirs.
+        span = torch.linalg.qr(torch.stack(found).T).Q if found else direction.new_zeros(examples, 0)
+        if float((direction - span @ (span.T @ direction)).norm()) > (100 * tolerance) ** 0.5:
             near = lines[(lines @ direction).abs() > 1 - tolerance]
             found.append(torch.linalg.svd(near, full_matrices=False).Vh[0])
         if len(found) == examples:
