@@ -17,9 +17,14 @@ Rows = Sequence[Tensor]
 
 
 class Local(Protocol):
-    """A problem at one point: residuals, and their derivative in both directions."""
+    """A problem at one point: residuals, and their derivative in both directions.
+
+    Args:
+        size: about the mean diagonal entry of adjoint(forward(.)).
+    """
 
     rows: Rows
+    size: float
 
     def forward(self, change: Tensor) -> Rows:
         """How the residuals follow a change of the point."""
@@ -51,10 +56,10 @@ def fit(
     products: int = 60,
     least: float = 1e-12,
 ) -> Fit:
-    """Goes on until the residual is `enough`, or no longer falls by a hundredth a step.
+    """Goes on until the residual is `enough`, or no step promises to lower it by a hundredth.
 
     Args:
-        damping: of the first step; it follows how well steps keep what the linear problem promises.
+        damping: of the first step, in units of the problem's size; it follows how well steps keep what the linear problem promises.
         accuracy, products: of each linear solve: relative slope left, and upper limit.
         least: lower limit of the damping.
     """
@@ -64,20 +69,21 @@ def fit(
     for _ in range(steps):
         if size**0.5 <= enough:
             break
-        step, promised, spent = _step(here, damping, accuracy, products)
+        step, promised, spent = _step(here, damping * here.size, accuracy, products)
         used += spent
+        if promised > 0.98 * size:
+            break
         there = problem(x + step)
         new = _size(there.rows)
         kept = (size - new) / max(size - promised, 1e-300)
-        damping = max(damping / 4, least) if kept > 0.75 else damping * (2 if kept > 0 else 8) if kept < 0.25 else damping
+        damping = (
+            max(damping / 4, least) if kept > 0.75 else damping * (2 if kept > 0 else 8) if kept < 0.25 else damping
+        )
         if new >= size:
             if damping > 1e6:
                 break
             continue
-        slow = new > 0.98 * size and kept > 0.5
         x, here, size = x + step, there, new
-        if slow:
-            break
     return Fit(x=x, residual=size**0.5, products=used)
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import NotApplicable
+from .graph import Graph, Layer, Node, Opaque, Operation, Sum
 
-from .graph import Graph, Node, Operation, Sum
+INVARIANT = 1e-3
+"""Cosine of a layer's weights and their gradient below which the loss does not change with the weights' size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,12 +27,13 @@ class BatchNorm(Operation):
     """Normalization by the batch's own statistics.
 
     Args:
-        gamma, beta: [channels, 1, 1]; bias_name: of beta.
+        gamma, beta: [channels, 1, 1]; weight_name, bias_name: theirs.
         eps: added to the variance.
     """
 
     gamma: Tensor
     beta: Tensor
+    weight_name: str | None
     bias_name: str | None
     eps: float
 
@@ -81,37 +83,59 @@ def _mean(value: Tensor) -> Tensor:
 
 
 def in_train_mode(graph: Graph, model: nn.Module) -> Graph:
-    """The graph with every BatchNorm normalizing by the batch that passes.
+    """The graph with every BatchNorm of maps normalizing by the batch that passes; other BatchNorm is not followed.
 
     Args:
         model: that was traced.
-
-    Raises:
-        NotApplicable: it normalizes something else than maps.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     modules = dict(model.named_modules())
 
     def changed(node: Node) -> Node:
-        module = modules.get(node.operation.where)
-        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)):
-            if not isinstance(module, nn.BatchNorm2d):
-                raise NotApplicable(f"{type(module).__name__} {node.operation.where} is not followed in train mode")
-            return replace(node, operation=_norm(module, node.operation.where, names.get(id(module.bias)), graph.dtype))
+        module, where = modules.get(node.operation.where), node.operation.where
+        if isinstance(module, nn.BatchNorm2d):
+            return replace(node, operation=_norm(module, where, names, graph.dtype))
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            return replace(node, operation=Opaque(apply=node.operation.apply, where=where))
         return node
 
     nodes = {name: changed(node) for name, node in graph.nodes.items()}
     return Graph(nodes=nodes, input=graph.input, output=graph.output, dtype=graph.dtype)
 
 
-def _norm(module: nn.BatchNorm2d, where: str, bias_name: str | None, dtype: torch.dtype) -> BatchNorm:
+def _norm(module: nn.BatchNorm2d, where: str, names: Mapping[int, str], dtype: torch.dtype) -> BatchNorm:
     ones = torch.ones(module.num_features, 1, 1, dtype=dtype)
-    gamma = ones if module.weight is None else module.weight.detach().to(dtype).reshape(-1, 1, 1)
-    beta = 0 * ones if module.bias is None else module.bias.detach().to(dtype).reshape(-1, 1, 1)
     norm = BatchNorm(
-        apply=lambda z: At.of(norm, z).output, where=where, gamma=gamma, beta=beta, bias_name=bias_name, eps=module.eps
+        apply=lambda z: At.of(norm, z).output,
+        where=where,
+        gamma=ones if module.weight is None else module.weight.detach().to(dtype).reshape(-1, 1, 1),
+        beta=0 * ones if module.bias is None else module.bias.detach().to(dtype).reshape(-1, 1, 1),
+        weight_name=names.get(id(module.weight)),
+        bias_name=names.get(id(module.bias)),
+        eps=module.eps,
     )
     return norm
+
+
+def normalizes_by_batch(graph: Graph, gradient: Mapping[str, Tensor]) -> bool:
+    """Whether the client's BatchNorm took its own batch's statistics, as the gradient itself shows.
+
+    Then the loss does not change with the size of the weights w in front of it, so w . dL/dw = 0 but for eps.
+    """
+    found = []
+    for node in graph.layers():
+        layer = node.operation
+        assert isinstance(layer, Layer)
+        above = [graph.nodes[name].operation for name in graph.consumers[node.name]]
+        sent = gradient.get(layer.weight_name)
+        if sent is None or not any(isinstance(norm, BatchNorm) for norm in above):
+            continue
+        weight = layer.weight.flatten(1)
+        cosine = (weight * sent.flatten(1)).sum(1) / (weight.norm(dim=1) * sent.flatten(1).norm(dim=1)).clamp_min(
+            1e-300
+        )
+        found.append(cosine.abs().median())
+    return bool(found) and float(max(found)) < INVARIANT
 
 
 def shift_sums(graph: Graph, gradient: Mapping[str, Tensor], name: str) -> Tensor | None:

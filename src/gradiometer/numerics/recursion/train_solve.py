@@ -86,26 +86,25 @@ def refine(readers: Sequence[Reader], start: Tensor, itself: Estimate | None, *,
     Args:
         itself: what is known of the tensor's own entries.
         enough: residual of an output channel, relative, at which to stop.
-        damping: of the first step, relative to the equations' own size.
+        damping: of the first step, relative to the equations' size.
     """
-    goal = max(enough, NEGLIGIBLE) * sum(len(r.gradient) for r in readers) ** 0.5
-    size = 1 / start[:, 0].numel()
-    return fit(
-        lambda v: _There(v, readers, itself), start, steps=12, damping=damping * size, enough=goal, least=1e-9 * size
-    )
+    goal = max(enough, NEGLIGIBLE / 10) * sum(len(r.gradient) for r in readers) ** 0.5
+    return fit(lambda v: _There(v, readers, itself), start, steps=12, damping=damping, enough=goal, least=1e-9)
 
 
 class _There:
     """The equations at one value of the tensor."""
 
     def __init__(self, v: Tensor, readers: Sequence[Reader], itself: Estimate | None) -> None:
-        self.v, self.readers = v, readers
+        self.v, self.readers, self.size = v, readers, 1 / v[:, 0].numel()
         self.at = [At.of(r.norm, r.layer.linear(v)) for r in readers]
         self.delta = [at.pull(r.derivatives) for r, at in zip(readers, self.at)]
         self.own = None if itself is None else NEGLIGIBLE / readers[0].gradient[0].numel() ** 0.5 / itself.deviation
-        self.rows = [r.weight * (r.correlate(v, d) - r.gradient) for r, d in zip(readers, self.delta)]
+        rows = [r.weight * (r.correlate(v, d) - r.gradient) for r, d in zip(readers, self.delta)]
         if itself is not None and self.own is not None:
-            self.rows.append(torch.where(self.own > 0, self.own * (v - itself.value), 0.0))
+            rows.append(torch.where(self.own > 0, self.own * (v - itself.value), 0.0))
+
+        self.rows: Rows = rows
 
     def forward(self, change: Tensor) -> Rows:
         rows = []
@@ -119,19 +118,25 @@ class _There:
         for r, at, delta, row in zip(self.readers, self.at, self.delta, rows):
             weighted = r.weight * row
             bent = at.bend(r.derivatives, r.convolve(weighted, self.v))
-            result = result + r.transpose(weighted, self.v.shape, delta) + r.transpose(r.layer.weight, self.v.shape, bent)
+            result = (
+                result + r.transpose(weighted, self.v.shape, delta) + r.transpose(r.layer.weight, self.v.shape, bent)
+            )
         return result
 
     def normal(self) -> Tensor:
         """Matrix of the equations with delta held fixed, which are the same for all input channels."""
-        designs = [matrix(r.layer, r.weight[:, 0] * d, tuple(self.v.shape[1:]))[0] for r, d in zip(self.readers, self.delta)]
+        designs = [
+            matrix(r.layer, r.weight[:, 0] * d, tuple(self.v.shape[1:]))[0] for r, d in zip(self.readers, self.delta)
+        ]
         return torch.stack([d.T @ d for d in designs]).sum(0)
 
     def inverse(self, damping: float) -> Callable[[Tensor], Tensor]:
         layer, normal = self.readers[0].layer, self.normal()
         more = 0.0 if self.own is None else float(self.own.square().mean())
         rounding = 1e-12 * float(normal.diagonal().mean())
-        factor = torch.linalg.cholesky(normal + (more + damping + rounding) * torch.eye(len(normal), dtype=normal.dtype))
+        factor = torch.linalg.cholesky(
+            normal + (more + damping + rounding) * torch.eye(len(normal), dtype=normal.dtype)
+        )
 
         def solved(slope: Tensor) -> Tensor:
             flat = torch.cholesky_solve(to_channels(layer, slope)[0], factor)

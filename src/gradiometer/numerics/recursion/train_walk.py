@@ -16,9 +16,9 @@ from .checksum import BORDER, check, from_channel, units
 from .forward_known import Estimate, Known
 from .graph import Activation, Affine, Graph, Layer, Node
 from .joint import lacking
+from .newton import Fit
 from .record import Step
 from .train_norm import At, BatchNorm, shift_sums
-from .newton import Fit
 from .train_solve import Reader, deviation, first, refine
 from .train_top import TrainTop
 
@@ -74,7 +74,7 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
             value = graph.forward(top.value, node.name, start=top.name) if node.name != top.name else top.value
             state.values[node.name] = _estimate(value, ROUNDING)
     state.deltas[graph.output] = top.residues
-    for name in reversed(graph.nodes):
+    for name in list(graph.nodes)[::-1]:
         try:
             _visit(state, graph.nodes[name])
         except _Stop as stop:
@@ -154,6 +154,9 @@ def _settled(
     error = deviation(readers, found.x, residual).expand_as(found.x)
     error = error.clamp_min(max(ROUNDING, 2 * residual) * float(found.x.square().mean().sqrt()))
     value, guessed = _unhidden(found.x, readers, error)
+    below = (value < 0) & ~guessed  # by error alone, for behind a ReLU nothing is negative
+    if bool(below.any()):
+        error = error * (-value / error)[below].quantile(0.99) / 2.58
     factor = 1.0
     sums = shift_sums(state.graph, state.gradient, node.inputs[0]) if node.inputs else None
     if itself is not None:
