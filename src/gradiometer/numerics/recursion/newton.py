@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 Rows = Sequence[Tensor]
 
 
+@runtime_checkable
 class Local(Protocol):
     """A problem at one point: residuals, and their derivative in both directions.
 

@@ -3,12 +3,6 @@
 The batch's statistics tie the examples together, so all pixels are one unknown. Known maps stand in for what they are
 made of, and a known unit of a ReLU is compared before it: an open one's input is its output, a closed one's is not
 positive. With these residuals steps found by conjugate gradients arrive from small noise, where descent stalls.
-
-BatchNorm hides the pictures' common scale but for eps: along W a channel's weight gradient is
-
-    W . dL/dW = gamma dL/dgamma eps / (variance + eps)
-
-which tells the variance of the first convolution's output, within a fraction of a percent for a float32 client.
 """
 
 from __future__ import annotations
@@ -20,9 +14,9 @@ import torch
 from torch import Tensor
 
 from .forward_known import Estimate
-from .graph import Activation, Graph, Layer
+from .graph import Activation, Graph
 from .newton import Rows, fit
-from .train_norm import BatchNorm
+from .train_scale import common_scale
 
 ARRIVED = 1e-2
 """Relative residual below which only the last digits are missing."""
@@ -76,7 +70,7 @@ def pixels(
         if best.residual < ARRIVED:
             break
     assert best is not None
-    scale, error = _scale(graph, gradient, best.x)
+    scale, error = common_scale(graph, gradient, best.x)
     last = fit(problem, scale * best.x, steps=6, damping=1e-8, accuracy=1e-2, least=1e-9, enough=1e-6)
     return Pixels(x=last.x, residual=last.residual, products=best.products + last.products, scale=error)
 
@@ -123,30 +117,3 @@ class _There:
 
     def inverse(self, damping: float) -> Callable[[Tensor], Tensor]:
         return lambda slope: slope
-
-
-def _scale(graph: Graph, gradient: Mapping[str, Tensor], x: Tensor) -> tuple[float, float]:
-    """What the pictures are to be multiplied by, and its relative standard error."""
-    told, expected = [], []
-    for name in graph.consumers[graph.input]:
-        layer = graph.nodes[name].operation
-        norms = [graph.nodes[c].operation for c in graph.consumers[name]]
-        if not (isinstance(layer, Layer) and len(norms) == 1 and isinstance(norms[0], BatchNorm)):
-            continue
-        sent, slope = gradient.get(layer.weight_name), gradient.get(norms[0].weight_name or "")
-        if sent is None or slope is None:
-            continue
-        weight = layer.weight.double().flatten(1)
-        variance = layer.linear(x).double().var((0, 2, 3), correction=0)
-        size = (weight.norm(dim=1) * sent.flatten(1).norm(dim=1)).clamp_min(1e-300)
-        told.append((weight * sent.flatten(1)).sum(1) / size)
-        expected.append(norms[0].gamma.double().flatten() * slope * norms[0].eps / variance / size)
-    if not told:
-        return 1.0, float("inf")
-    left, right = torch.cat(told), torch.cat(expected)
-    strength = right.square().sum()
-    share = float(left @ right / strength)
-    error = float((left - share * right).square().mean().sqrt() / strength.sqrt())
-    if share < 3 * error:
-        return 1.0, float("inf")
-    return share**-0.5, 0.5 * error / share

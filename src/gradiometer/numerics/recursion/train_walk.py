@@ -19,6 +19,7 @@ from .joint import lacking
 from .newton import Fit
 from .record import Step
 from .train_norm import At, BatchNorm, shift_sums
+from .train_scale import common_scale
 from .train_solve import Reader, deviation, first, refine
 from .train_top import TrainTop
 
@@ -41,6 +42,7 @@ class TrainWalk:
     Args:
         values: outputs of activations, and whatever else was solved; deltas: derivatives of the loss by tensors.
         steps: by tensor, in the order of the walk; stopped: why it ended above the input.
+        scale: relative standard error of the pictures' common scale, if the walk came to them.
     """
 
     graph: Graph
@@ -49,10 +51,11 @@ class TrainWalk:
     deltas: dict[str, Tensor] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
     stopped: str = ""
+    scale: float = 0.0
 
     def frontier(self) -> list[str]:
         """Known tensors that something unknown is read for."""
-        unknown, found = {self.graph.input}, []
+        unknown, found = {self.graph.input} - set(self.values), []
         for node in self.graph.nodes.values():
             if unknown & set(node.inputs) and node.name in self.values:
                 found.append(node.name)
@@ -153,12 +156,16 @@ def _settled(
     residual = _relative(found, readers)
     error = deviation(readers, found.x, residual).expand_as(found.x)
     error = error.clamp_min(max(ROUNDING, 2 * residual) * float(found.x.square().mean().sqrt()))
+    if not node.inputs:
+        scale, vague = common_scale(state.graph, state.gradient, found.x)
+        state.scale = vague
+        return scale * found.x, scale * error
     value, guessed = _unhidden(found.x, readers, error)
     below = (value < 0) & ~guessed  # by error alone, for behind a ReLU nothing is negative
     if bool(below.any()):
         error = error * (-value / error)[below].quantile(0.99) / 2.58
     factor = 1.0
-    sums = shift_sums(state.graph, state.gradient, node.inputs[0]) if node.inputs else None
+    sums = shift_sums(state.graph, state.gradient, node.inputs[0])
     if itself is not None:
         told = itself.deviation.isfinite()
         factor = float((value * itself.value)[told].sum() / value[told].square().sum())
