@@ -44,7 +44,7 @@ def pixels(
     *,
     rng: torch.Generator,
     steps: int = 60,
-    starts: int = 3,
+    starts: int = 2,
 ) -> Pixels:
     """All examples at once.
 

@@ -1,7 +1,7 @@
 """The top of a network under BatchNorm in train mode: the lowest maps that its gradient gives away, p - y, the labels.
 
 `rows` reads the input maps of a convolution up to one scale. If everything above follows from these maps alone, the
-scale is the one number left: that at which the head's gradient is the one that was sent.
+scale is the one number left: that at which the gradients of the head and of the beta below are those that were sent.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from .graph import Activation, Graph, Layer, Node
 from .rows import input_maps
 from .shift import Spectrum, spectrum
 from .top import find_head
-from .train_norm import BatchNorm
+from .train_norm import BatchNorm, shift_sums
 
 SCALES = torch.logspace(-2, 2, 33, dtype=torch.float64)
 """Root mean squares that are tried for the maps."""
+CLOSED = 1e-4
+"""Value, relative to the root mean square, up to which a unit of the maps counts as closed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +34,7 @@ class TrainTop:
         residues: (p - y) / batch size [examples, classes].
         labels: [examples].
         spectrum: of the layer that was read, on its input's side.
-        disagreement: of the head's gradient with what these maps would cause, relative.
+        disagreement: of these gradients with what the maps would cause, relative.
     """
 
     name: str
@@ -80,7 +82,7 @@ def _waists(graph: Graph) -> Iterator[tuple[Node, Node]]:
 
 
 def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tensor, seen: Spectrum) -> TrainTop | str:
-    """The maps at the scale at which the head's gradient comes out as it was sent."""
+    """The maps at the scale at which these gradients come out as they were sent."""
     head = find_head(graph)
     layer = head.operation
     assert isinstance(layer, Layer)
@@ -88,15 +90,22 @@ def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tenso
     if sent is None or sums is None:
         return f"the update holds no weight and bias gradient of the head {layer.where}"
     maps = maps / maps.square().mean().sqrt()
+    active = maps > CLOSED
+    below = shift_sums(graph, gradient, graph.nodes[name].inputs[0])
 
     def caused(scale: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Labels, residues, and how far the head's gradient is from the one that was sent."""
-        features = graph.forward(scale * maps, head.inputs[0], start=name)
-        logits = graph.forward(features, head.name, start=head.inputs[0])
-        labels = torch.linalg.lstsq(features.T, sent.T).solution.argmin(1)
-        residues = (logits.softmax(1) - F.one_hot(labels, logits.shape[1])) / len(logits)
-        rest = torch.cat([(residues.T @ features - sent).flatten(), residues.sum(0) - sums])
-        return labels, residues, rest / torch.cat([sent.flatten(), sums]).norm()
+        """Labels, residues, and how far the gradients of the head and of the beta below are from those that were sent."""
+        with torch.enable_grad():
+            value = (scale * maps).requires_grad_()
+            features = graph.forward(value, head.inputs[0], start=name)
+            logits = graph.forward(features, head.name, start=head.inputs[0])
+            labels = torch.linalg.lstsq(features.detach().T, sent.T).solution.argmin(1)
+            residues = (logits.detach().softmax(1) - F.one_hot(labels, logits.shape[1])) / len(logits)
+            (slope,) = torch.autograd.grad(logits, value, residues)
+        rest = [(residues.T @ features.detach() - sent).flatten() / sent.norm(), (residues.sum(0) - sums) / sums.norm()]
+        if below is not None:
+            rest.append(((active * slope).sum((0, 2, 3)) - below) / below.norm())
+        return labels, residues, torch.cat(rest)
 
     scale = min(SCALES.tolist(), key=lambda s: float(caused(s)[2].norm()))
     for _ in range(12):

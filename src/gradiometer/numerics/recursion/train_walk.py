@@ -16,6 +16,7 @@ from .checksum import BORDER, check, from_channel, units
 from .forward_known import Estimate, Known
 from .graph import Activation, Affine, Graph, Layer, Node
 from .joint import lacking
+from .least_squares import TRUST
 from .newton import Fit
 from .record import Step
 from .train_norm import At, BatchNorm, shift_sums
@@ -23,8 +24,8 @@ from .train_scale import common_scale
 from .train_solve import Reader, deviation, first, refine
 from .train_top import TrainTop
 
-ROUNDING = 4e-6
-"""Relative error of the maps that were read, and with them of everything below."""
+ROUNDING = 1e-6
+"""Relative error that a float32 client's own activations have."""
 NEAR = 1e-3
 """Relative residual at which a tensor is near enough to tell the factor that BatchNorm hides."""
 WRONG_RESIDUAL = 0.1
@@ -72,10 +73,13 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
         gradient: of the mean loss by parameter name, in the graph's dtype.
     """
     state = TrainWalk(graph=graph, gradient=gradient)
+    noise = top.value[top.value < 0]  # by error alone, for behind a ReLU nothing is negative
+    error = float(-noise.quantile(0.01) / 2.58 / top.value.square().mean().sqrt()) if len(noise) else 0.0
+    error = max(error, ROUNDING)
     for node in [graph.nodes[top.name], *graph.needed(graph.output, top.name)]:
         if isinstance(node.operation, Activation):
             value = graph.forward(top.value, node.name, start=top.name) if node.name != top.name else top.value
-            state.values[node.name] = _estimate(value, ROUNDING)
+            state.values[node.name] = _estimate(value, error)
     state.deltas[graph.output] = top.residues
     for name in list(graph.nodes)[::-1]:
         try:
@@ -137,13 +141,16 @@ def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]]) -> None
     if residual > WRONG_RESIDUAL:
         raise _Stop(f"the equations of {where} contradict each other ({residual:.0e})")
     value, error = _settled(state, node, pairs, found, itself)
+    worst = float(error[error.isfinite()].max() / value.square().mean().sqrt())
+    if worst > TRUST:
+        raise _Stop(f"the equations of {where} hardly determine what it reads (expected error {worst:.0e})")
     state.values[node.name] = Estimate(value=value, deviation=error)
     state.steps[node.name] = Step(
         where=node.operation.where,
         shape=node.shape,
         unknowns=examples * node.shape[1] * node.shape[2],
         residual=residual,
-        error=float(error[error.isfinite()].max() / value.square().mean().sqrt()),
+        error=worst,
         iterations=near.products + found.products,
     )
 
@@ -155,15 +162,16 @@ def _settled(
     readers = [_reader(state, *pair) for pair in pairs]
     residual = _relative(found, readers)
     error = deviation(readers, found.x, residual).expand_as(found.x)
-    error = error.clamp_min(max(ROUNDING, 2 * residual) * float(found.x.square().mean().sqrt()))
+    error = error.clamp_min(max(2 * ROUNDING, 2 * residual) * float(found.x.square().mean().sqrt()))
     if not node.inputs:
         scale, vague = common_scale(state.graph, state.gradient, found.x)
         state.scale = vague
         return scale * found.x, scale * error
     value, guessed = _unhidden(found.x, readers, error)
-    below = (value < 0) & ~guessed  # by error alone, for behind a ReLU nothing is negative
+    below = (value < 0) & ~guessed  # by error alone
     if bool(below.any()):
         error = error * (-value / error)[below].quantile(0.99) / 2.58
+        error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
     factor = 1.0
     sums = shift_sums(state.graph, state.gradient, node.inputs[0])
     if itself is not None:
