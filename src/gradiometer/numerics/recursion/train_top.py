@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checksum import BORDER
 from .graph import Activation, Graph, Layer, Node
 from .rows import input_maps
 from .shift import Spectrum, spectrum
 from .top import find_head
+from .train_hidden import noise
 from .train_norm import BatchNorm, shift_sums
 
 SCALES = torch.logspace(-2, 2, 33, dtype=torch.float64)
 """Root mean squares that are tried for the maps."""
-CLOSED = 1e-4
-"""Value, relative to the root mean square, up to which a unit of the maps counts as closed."""
+OUTLIER = 10
+"""Median residuals from which an equation is left out."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +92,7 @@ def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tenso
     if sent is None or sums is None:
         return f"the update holds no weight and bias gradient of the head {layer.where}"
     maps = maps / maps.square().mean().sqrt()
-    active = maps > CLOSED
+    active = maps > BORDER * noise(maps)
     below = shift_sums(graph, gradient, graph.nodes[name].inputs[0])
 
     def caused(scale: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,7 +112,9 @@ def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tenso
     scale = min(SCALES.tolist(), key=lambda s: float(caused(s)[2].norm()))
     for _ in range(12):
         rest, step = caused(scale)[2], 1e-5 * scale
-        slope = (caused(scale + step)[2] - rest) / step
+        # A unit next to its kink spoils its channel's beta.
+        kept = (rest.abs() <= OUTLIER * rest[sent.numel() + len(sums) :].abs().median()) if below is not None else 1.0
+        slope = kept * (caused(scale + step)[2] - rest) / step
         change = -float(slope @ rest / slope.square().sum())
         scale += max(-0.2 * scale, min(0.2 * scale, change))
         if abs(change) < 1e-9 * scale:

@@ -1,7 +1,7 @@
 """The walk under BatchNorm in train mode: from the head through the maps that were read, and down as far as equations go.
 
 Below the maps every tensor follows from the layers that read it (`train_solve`), up to a factor that the gradient of
-the beta below fixes, and up to what a convolution with stride and the BatchNorm behind it hide (`_unhidden`).
+the beta below fixes, and up to what a convolution with stride and the BatchNorm behind it hide (`train_hidden`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .joint import lacking
 from .least_squares import TRUST
 from .newton import Fit
 from .record import Step
+from .train_hidden import noise, unhidden
 from .train_norm import At, BatchNorm, shift_sums
 from .train_scale import common_scale
 from .train_solve import Reader, deviation, first, refine
@@ -73,9 +74,7 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
         gradient: of the mean loss by parameter name, in the graph's dtype.
     """
     state = TrainWalk(graph=graph, gradient=gradient)
-    noise = top.value[top.value < 0]  # by error alone, for behind a ReLU nothing is negative
-    error = float(-noise.quantile(0.01) / 2.58 / top.value.square().mean().sqrt()) if len(noise) else 0.0
-    error = max(error, ROUNDING)
+    error = max(ROUNDING, noise(top.value) / float(top.value.square().mean().sqrt()))
     for node in [graph.nodes[top.name], *graph.needed(graph.output, top.name)]:
         if isinstance(node.operation, Activation):
             value = graph.forward(top.value, node.name, start=top.name) if node.name != top.name else top.value
@@ -167,11 +166,9 @@ def _settled(
         scale, vague = common_scale(state.graph, state.gradient, found.x)
         state.scale = vague
         return scale * found.x, scale * error
-    value, guessed = _unhidden(found.x, readers, error)
-    below = (value < 0) & ~guessed  # by error alone
-    if bool(below.any()):
-        error = error * (-value / error)[below].quantile(0.99) / 2.58
-        error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
+    value, guessed = unhidden(found.x, [r.layer for r in readers], error)
+    error = error * noise(torch.where(guessed, 0.0, value / error))
+    error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
     factor = 1.0
     sums = shift_sums(state.graph, state.gradient, node.inputs[0])
     if itself is not None:
@@ -239,32 +236,3 @@ def _add(state: TrainWalk, name: str, delta: Tensor) -> None:
 
 def _estimate(value: Tensor, error: float) -> Estimate:
     return Estimate(value=value, deviation=(error * value.square().mean().sqrt()).expand_as(value))
-
-
-def _unhidden(value: Tensor, readers: list[Reader], error: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves every class of positions whose common offset the readers hide; also tells where this stays a guess.
-
-    A constant on one class of a stride's positions adds a constant to every output unless the padding shows it, and
-    BatchNorm takes that away. Behind a ReLU the smallest value of a channel is 0, and it occurs again and again. Where
-    it does not, no unit is closed, and the offset is guessed: the class gets the mean of the channel's other positions.
-    """
-    guessed = torch.zeros_like(value, dtype=torch.bool)
-    strides = {r.layer.stride for r in readers}
-    if strides == {(1, 1)} or len(strides) > 1:
-        return value, guessed
-    ((down, across),) = strides
-    value = value.clone()
-    classes = [(..., slice(y, None, down), slice(x, None, across)) for y in range(down) for x in range(across)]
-    for place in classes:
-        mark = torch.zeros_like(value[:1])
-        mark[place] = 1
-        moved = [r.layer.linear(mark) for r in readers]
-        if all(torch.allclose(m, m[..., :1, :1].expand_as(m), atol=1e-12) for m in moved):
-            part = value[place] - value[place].amin((0, 2, 3), keepdim=True)
-            tolerance = BORDER * error[place]
-            closed = (part < tolerance).sum((0, 2, 3), keepdim=True) > 1
-            others = (value * (1 - mark)).sum((0, 2, 3), keepdim=True) / (1 - mark).sum() / len(value)
-            offset = (others - part.mean((0, 2, 3), keepdim=True)).clamp_min(2 * float(tolerance.max()))
-            value[place] = torch.where(closed, part, part + offset)
-            guessed[place] = ~closed
-    return value, guessed
