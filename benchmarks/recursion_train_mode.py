@@ -115,7 +115,10 @@ def whole(data: Batch, examples: int, draws: int) -> bool:
         labels += "y" in guess and sorted(guess["y"].tolist()) == sorted(private["y"].tolist())
         reached += "x" in guess
         exact += bool(guess.notes["exact"])
-        print(f"  {i}: {min(values):.1f} dB, {seconds[-1]:.0f} s, {guess.notes['way']}; {guess.notes['stopped']}", flush=True)
+        print(
+            f"  {i}: {min(values):.1f} dB, {seconds[-1]:.0f} s, {guess.notes['way']}; {guess.notes['stopped']}",
+            flush=True,
+        )
     middle = median_interval(found)
     passed = middle.value >= DECIBELS
     print(

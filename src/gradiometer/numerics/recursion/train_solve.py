@@ -34,18 +34,22 @@ class Reader:
     Args:
         derivatives: by BatchNorm's output [n, out, height, width].
         gradient: of the weight.
+        ignored: output channels whose equations are left out.
     """
 
     layer: Layer
     norm: BatchNorm
     derivatives: Tensor
     gradient: Tensor
+    ignored: tuple[int, ...] = ()
 
     @property
     def weight(self) -> Tensor:
         """Of its gradient's equations [out, 1, 1, 1]: one over the size of each output channel's."""
         size = self.gradient.flatten(1).norm(dim=1)
-        return (1 / torch.sqrt(size.square() + 0.01 * size.square().mean())).reshape(-1, 1, 1, 1)
+        weight = 1 / torch.sqrt(size.square() + 0.01 * size.square().mean())
+        weight[list(self.ignored)] = 0
+        return weight.reshape(-1, 1, 1, 1)
 
     def transpose(self, weight: Tensor, shape: torch.Size, value: Tensor) -> Tensor:
         """The layer's transpose, with other weights."""

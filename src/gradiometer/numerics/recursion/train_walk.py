@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .checksum import BORDER, check, from_channel, units
 from .forward_known import Estimate, Known
-from .graph import Activation, Affine, Graph, Layer, Node
+from .graph import Activation, Affine, Graph, Layer, Node, Sum
 from .joint import lacking
 from .least_squares import TRUST
 from .newton import Fit
@@ -54,6 +54,7 @@ class TrainWalk:
     steps: dict[str, Step] = field(default_factory=dict)
     stopped: str = ""
     scale: float = 0.0
+    _doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def frontier(self) -> list[str]:
         """Known tensors that something unknown is read for."""
@@ -103,6 +104,8 @@ def _visit(state: TrainWalk, node: Node) -> None:
         if not isinstance(operation, Layer) or operation.dense:
             for name, pulled in zip(node.inputs, operation.pull(state.deltas[node.name], graph.shapes(node))):
                 _add(state, name, pulled)
+                if isinstance(operation, Sum):
+                    state._doubtful[name] = state._doubtful.get(node.name, ())
     elif not isinstance(operation, BatchNorm):
         raise _Stop(f"{operation.where} cannot be followed backward")
 
@@ -194,6 +197,7 @@ def _reader(state: TrainWalk, layer: Node, norm: Node) -> Reader:
         norm=norm.operation,
         derivatives=state.deltas[norm.name],
         gradient=state.gradient[layer.operation.weight_name],
+        ignored=state._doubtful.get(norm.name, ()),
     )
 
 
@@ -223,6 +227,7 @@ def _open(state: TrainWalk, node: Node, operation: Activation) -> None:
     if sums is not None:
         result = check(found, sums)
         found = found.flipped(result.flips)
+        state._doubtful[node.inputs[0]] = result.doubtful
         step.flips, step.doubtful, step.checksum = int(result.flips.sum()), len(result.doubtful), result.residual
     slope = from_channel(found.slope, delta)
     state.values[node.name] = Estimate(value=estimate.value * slope, deviation=estimate.deviation)
