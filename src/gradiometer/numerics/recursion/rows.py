@@ -97,7 +97,7 @@ def _normal_matrix(moves: dict[tuple[int, int], Tensor], size: tuple[int, int]) 
 
 def _null_space(normal: Tensor, dimensions: int, *, iterations: int = 8) -> Tensor:
     """Eigenvectors [unknowns, dimensions] of the smallest eigenvalues, by inverse iteration."""
-    shift = 1e-13 * normal.diagonal().mean()
+    shift = 1e-12 * normal.diagonal().mean()
     factor = torch.linalg.cholesky(normal + shift * torch.eye(len(normal), dtype=normal.dtype))
     rng = torch.Generator().manual_seed(0)
     vectors = torch.randn(len(normal), dimensions, generator=rng, dtype=normal.dtype)

@@ -87,6 +87,9 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
         except _Stop as stop:
             state.stopped = str(stop)
             break
+        except torch.linalg.LinAlgError:
+            state.stopped = f"the equations of what reads {graph.nodes[name].operation.where} are singular"
+            break
     return state
 
 
