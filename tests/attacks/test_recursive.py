@@ -66,6 +66,21 @@ def test_a_residual_network_with_a_global_mean_falls(examples: int) -> None:
     assert guess.notes["exact"]
 
 
+@pytest.mark.parametrize("threat", [NOTHING, Threat()])
+def test_batch_statistics_are_followed_and_the_vague_scale_is_told(threat: Threat) -> None:
+    torch.manual_seed(0)
+    parts: list[nn.Module] = []
+    for inside, outside, stride in ((3, 48, 1), (48, 192, 2), (192, 192, 1)):
+        parts += [nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+    model = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(192, 10))
+    batch, guess = attacked(model, (3, 8, 8), 2, threat, mode="train")
+    assert guess.notes["mode"] == "train"
+    assert guess.notes["examples"] == 2
+    assert sorted(guess["y"].tolist()) == sorted(batch["y"].tolist())
+    assert worst_psnr(batch, guess) > 45
+    assert not guess.notes["exact"]
+
+
 def test_a_narrow_network_is_not_called_exact() -> None:
     _, guess = attacked(lenet((3, 16, 16), 10, activation="relu", channels=4), (3, 16, 16), 1)
     assert not guess.notes["exact"]
@@ -108,8 +123,10 @@ def test_noise_is_not_called_exact() -> None:
 
 
 def test_refusals_name_the_reason() -> None:
-    with pytest.raises(NotApplicable, match="fixed normalization"):
-        attacked(resnet18((3, 16, 16), 10, width=0.25), (3, 16, 16), 2, Threat(), mode="train")
+    with pytest.raises(NotApplicable, match="normalizes by its own batch"):
+        attacked(resnet18((3, 16, 16), 10, width=0.0625), (3, 16, 16), 10, Threat(), mode="train")
+    with pytest.raises(NotApplicable, match="dropout"):
+        attacked(nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(768, 10)), (3, 16, 16), 1, Threat(), mode="train")
     with pytest.raises(NotApplicable, match="several examples or a defense"):
         attacked(lenet((3, 16, 16), 10), (3, 16, 16), 3)
     layout = image_layout((3, 16, 16), 10)

@@ -28,10 +28,12 @@ from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.rescaled import comparable, scaled
 from gradiometer.numerics.recursion.tracing import trace
+from gradiometer.numerics.recursion.train_norm import in_train_mode
 from gradiometer.numerics.recursion.walk import walk
 
 from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
 from .received import loses_scales, received
+from .train_mode import UNPREDICTED, recover, uses_batch_statistics
 from .verifying import FLOAT32_LIMIT, Verifier
 
 FILLS, GOOD = 2, 0.01
@@ -89,6 +91,8 @@ class Recursive(Attack):
         _refuse(update, model)
         gradient, noise = received(update, self.channel)
         graph = trace(model, update.layout["x"].shape)
+        if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
+            return recover(update, in_train_mode(graph, model), gradient, rng)
         if local(update):
             attempt = self._settled(update, graph, gradient, noise, rng)
         else:
@@ -155,6 +159,8 @@ class Recursive(Attack):
         except NotApplicable as refusal:
             return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
         gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
+        if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
+            return Meter(verdict="partial", reason=UNPREDICTED, examples=update.batch_size or 0, layers=())
         return meter(graph, gradient, examples=update.batch_size)
 
     def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str, float]:
@@ -219,11 +225,16 @@ def _refuse(update: Update, model: nn.Module) -> None:
     recipe, layout = update.recipe, update.layout
     if not {"x"} <= set(layout) <= {"x", "y"}:
         raise NotApplicable(f"Recursive reads inputs `x` with labels `y`, and the layout holds {sorted(layout)}")
-    norms = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
-    if recipe is not None and recipe.mode == "train" and any(isinstance(m, norms) for m in model.modules()):
+    train = recipe is not None and recipe.mode == "train"
+    if train and any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules()):
         raise NotApplicable(
-            "Recursive needs fixed normalization statistics, and this client normalizes by its own batch",
+            "Recursive does not know which units the client's dropout left out",
             fix="attack a client in eval mode, or choose a matching attack",
+        )
+    if train and local(update) and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise NotApplicable(
+            "Recursive follows BatchNorm in train mode at one point only, and this delta sums up several steps",
+            fix="attack a client that takes one step, or choose a matching attack",
         )
 
 

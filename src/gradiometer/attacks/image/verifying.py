@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,11 +18,12 @@ NOISE, DRAWS = 1e-6, 8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Verifier:
-    """Compares what pictures with these labels would send with what was sent."""
+    """Compares what pictures with these labels, from a client in this mode, would send with what was sent."""
 
     update: Update
     labels: Tensor
     channel: Channel | None = None
+    mode: Literal["eval", "train"] = "eval"
 
     @property
     def sent(self) -> Values:
@@ -30,9 +32,10 @@ class Verifier:
 
     def caused(self, x: Tensor) -> Values:
         """What a client with the pictures [n, *shape] would send, as `sent` reads it."""
-        model, loss, recipe = self.update.need("model"), self.update.need("loss"), Recipe(examples=len(x))
+        model, loss = self.update.need("model"), self.update.need("loss")
+        recipe = Recipe(examples=len(x), mode=self.mode)
         if self.update.sends == "delta":
-            recipe = replace(self.update.need("recipe"), examples=len(x), mode="eval")
+            recipe = replace(self.update.need("recipe"), examples=len(x), mode=self.mode)
         raw = simulate(model, loss, recipe, Batch(x=x, y=self.labels)).values
         return raw if self.channel is None else self.channel.decode(self.channel.forward(raw))
 
@@ -41,7 +44,8 @@ class Verifier:
         model = self.update.need("model")
         model = model if x.dtype == torch.float32 else clone_model(model).to(x.dtype)
         batch = Batch(x=x, y=self.labels)
-        values = simulate(model, self.update.need("loss"), Recipe(examples=len(x)), batch, differentiable=True).values
+        recipe = Recipe(examples=len(x), mode=self.mode)
+        values = simulate(model, self.update.need("loss"), recipe, batch, differentiable=True).values
         return [values[name] for name in self.update.as_gradient()]
 
     def distance(self, x: Tensor) -> float:

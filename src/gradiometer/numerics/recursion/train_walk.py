@@ -1,0 +1,246 @@
+"""The walk under BatchNorm in train mode: from the head through the maps that were read, and down as far as equations go.
+
+Below the maps every tensor follows from the layers that read it (`train_solve`), up to a factor that the gradient of
+the beta below fixes, and up to what a convolution with stride and the BatchNorm behind it hide (`train_hidden`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .checksum import BORDER, check, from_channel, units
+from .forward_known import Estimate, Known
+from .graph import Activation, Affine, Graph, Layer, Node, Sum
+from .joint import lacking
+from .least_squares import TRUST
+from .newton import Fit
+from .record import Step
+from .train_hidden import noise, unhidden
+from .train_norm import At, BatchNorm, shift_sums
+from .train_scale import common_scale
+from .train_solve import Reader, deviation, first, refine
+from .train_top import TrainTop
+
+ROUNDING = 1e-6
+"""Relative error that a float32 client's own activations have."""
+NEAR = 1e-3
+"""Relative residual at which a tensor is near enough to tell the factor that BatchNorm hides."""
+WRONG_RESIDUAL = 0.1
+"""Relative residual of a layer's equations above which something over them must be wrong."""
+
+
+class _Stop(Exception):
+    """The walk cannot go on below a tensor."""
+
+
+@dataclass(kw_only=True, eq=False)
+class TrainWalk:
+    """Everything found.
+
+    Args:
+        values: outputs of activations, and whatever else was solved; deltas: derivatives of the loss by tensors.
+        steps: by tensor, in the order of the walk; stopped: why it ended above the input.
+        scale: relative standard error of the pictures' common scale, if the walk came to them.
+    """
+
+    graph: Graph
+    gradient: Mapping[str, Tensor]
+    values: dict[str, Estimate] = field(default_factory=dict)
+    deltas: dict[str, Tensor] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=dict)
+    stopped: str = ""
+    scale: float = 0.0
+    _doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def frontier(self) -> list[str]:
+        """Known tensors that something unknown is read for."""
+        unknown, found = {self.graph.input} - set(self.values), []
+        for node in self.graph.nodes.values():
+            if unknown & set(node.inputs) and node.name in self.values:
+                found.append(node.name)
+            elif unknown & set(node.inputs):
+                unknown.add(node.name)
+        return found
+
+
+def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> TrainWalk:
+    """Walks down.
+
+    Args:
+        graph: in train mode.
+        gradient: of the mean loss by parameter name, in the graph's dtype.
+    """
+    state = TrainWalk(graph=graph, gradient=gradient)
+    error = max(ROUNDING, noise(top.value) / float(top.value.square().mean().sqrt()))
+    for node in [graph.nodes[top.name], *graph.needed(graph.output, top.name)]:
+        if isinstance(node.operation, Activation):
+            value = graph.forward(top.value, node.name, start=top.name) if node.name != top.name else top.value
+            state.values[node.name] = _estimate(value, error)
+    state.deltas[graph.output] = top.residues
+    for name in list(graph.nodes)[::-1]:
+        try:
+            _visit(state, graph.nodes[name])
+        except _Stop as stop:
+            state.stopped = str(stop)
+            break
+        except torch.linalg.LinAlgError:
+            state.stopped = f"the equations of what reads {graph.nodes[name].operation.where} are singular"
+            break
+    return state
+
+
+def _visit(state: TrainWalk, node: Node) -> None:
+    graph, operation = state.graph, node.operation
+    readers = _readers(state, node)
+    if isinstance(operation, Activation) or not node.inputs:
+        if node.name not in state.values:
+            _solve(state, node, readers)
+        _gather(state, node, readers)
+        if node.inputs:
+            assert isinstance(operation, Activation)
+            _open(state, node, operation)
+    elif isinstance(operation, Affine):
+        if not isinstance(operation, Layer) or operation.dense:
+            for name, pulled in zip(node.inputs, operation.pull(state.deltas[node.name], graph.shapes(node))):
+                _add(state, name, pulled)
+                if isinstance(operation, Sum):
+                    state._doubtful[name] = state._doubtful.get(node.name, ())
+    elif not isinstance(operation, BatchNorm):
+        raise _Stop(f"{operation.where} cannot be followed backward")
+
+
+def _readers(state: TrainWalk, node: Node) -> list[tuple[Node, Node]]:
+    """Convolutions that read the tensor, each with the BatchNorm behind it."""
+    graph, found = state.graph, []
+    for name in graph.consumers[node.name]:
+        layer = graph.nodes[name]
+        if isinstance(layer.operation, Layer) and not layer.operation.dense:
+            (above, *more) = (graph.nodes[c] for c in graph.consumers[name])
+            if more or not isinstance(above.operation, BatchNorm) or layer.operation.groups > 1:
+                raise _Stop(f"{layer.operation.where} is not followed in train mode: no BatchNorm of its own behind it")
+            if layer.operation.weight_name not in state.gradient:
+                raise _Stop(f"the update holds no gradient of {layer.operation.where}")
+            found.append((layer, above))
+    return found
+
+
+def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]]) -> None:
+    graph = state.graph
+    if not pairs:
+        raise _Stop(f"no followed layer with a gradient reads {node.operation.where}")
+    where = pairs[0][0].operation.where
+    examples = len(state.deltas[pairs[0][1].name])
+    missing = lacking([layer for layer, _ in pairs], node.shape, examples)
+    if missing > 0:
+        raise _Stop(f"{where} has {missing} equations a channel too few")
+    readers = [_reader(state, layer, norm) for layer, norm in pairs]
+    itself = Known(graph=graph, values=state.values).partial(node.name)
+    near = refine(readers, first(readers, node.shape), None, enough=NEAR, damping=1e-1)
+    value, _ = _settled(state, node, pairs, near, itself)
+    found = refine(readers, value, itself, enough=0.0, damping=1e-6)
+    residual = _relative(found, readers)
+    if residual > WRONG_RESIDUAL:
+        raise _Stop(f"the equations of {where} contradict each other ({residual:.0e})")
+    value, error = _settled(state, node, pairs, found, itself)
+    worst = float(error[error.isfinite()].max() / value.square().mean().sqrt())
+    if worst > TRUST:
+        raise _Stop(f"the equations of {where} hardly determine what it reads (expected error {worst:.0e})")
+    state.values[node.name] = Estimate(value=value, deviation=error)
+    state.steps[node.name] = Step(
+        where=node.operation.where,
+        shape=node.shape,
+        unknowns=examples * node.shape[1] * node.shape[2],
+        residual=residual,
+        error=worst,
+        iterations=near.products + found.products,
+    )
+
+
+def _settled(
+    state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]], found: Fit, itself: Estimate | None
+) -> tuple[Tensor, Tensor]:
+    """The tensor with what BatchNorm hides put right, and its expected error."""
+    readers = [_reader(state, *pair) for pair in pairs]
+    residual = _relative(found, readers)
+    error = deviation(readers, found.x, residual).expand_as(found.x)
+    error = error.clamp_min(max(2 * ROUNDING, 2 * residual) * float(found.x.square().mean().sqrt()))
+    if not node.inputs:
+        scale, vague = common_scale(state.graph, state.gradient, found.x)
+        state.scale = vague
+        return scale * found.x, scale * error
+    value, guessed = unhidden(found.x, [r.layer for r in readers], error)
+    error = error * noise(torch.where(guessed, 0.0, value / error))
+    error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
+    factor = 1.0
+    sums = shift_sums(state.graph, state.gradient, node.inputs[0])
+    if itself is not None:
+        told = itself.deviation.isfinite()
+        factor = float((value * itself.value)[told].sum() / value[told].square().sum())
+    elif sums is not None:
+        pulled = torch.stack([_pulled(state, value, *pair) for pair in pairs]).sum(0)
+        large = sums.abs() > sums.abs().median()
+        factor = float((((value > BORDER * error) * pulled).sum((0, 2, 3)) / sums)[large].median())
+    return factor * value, torch.where(guessed, torch.inf, factor * error)
+
+
+def _relative(found: Fit, readers: list[Reader]) -> float:
+    """Residual of an output channel's equations."""
+    return found.residual / sum(len(r.gradient) for r in readers) ** 0.5
+
+
+def _reader(state: TrainWalk, layer: Node, norm: Node) -> Reader:
+    assert isinstance(layer.operation, Layer)
+    assert isinstance(norm.operation, BatchNorm)
+    return Reader(
+        layer=layer.operation,
+        norm=norm.operation,
+        derivatives=state.deltas[norm.name],
+        gradient=state.gradient[layer.operation.weight_name],
+        ignored=state._doubtful.get(norm.name, ()),
+    )
+
+
+def _pulled(state: TrainWalk, value: Tensor, layer: Node, norm: Node) -> Tensor:
+    """Derivatives by the input of a convolution, given those behind its BatchNorm."""
+    assert isinstance(layer.operation, Layer)
+    assert isinstance(norm.operation, BatchNorm)
+    delta = At.of(norm.operation, layer.operation.linear(value)).pull(state.deltas[norm.name])
+    return layer.operation.pull(delta, [tuple(value.shape[1:])])[0]
+
+
+def _gather(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]]) -> None:
+    for pair in pairs:
+        _add(state, node.name, _pulled(state, state.values[node.name].value, *pair))
+
+
+def _open(state: TrainWalk, node: Node, operation: Activation) -> None:
+    """Derivatives by the activation's input, its slopes being checked by the gradient of the beta below."""
+    estimate, delta = state.values[node.name], state.deltas[node.name]
+    known = estimate.deviation.isfinite()
+    smallest = torch.where(known, torch.inf, estimate.value).amin((0, 2, 3), keepdim=True)
+    # Of a class with guessed offset the smallest unit alone may be closed, which the checksum tells.
+    error = torch.where(known, estimate.deviation, smallest / (1.01 * BORDER))
+    found = units(operation, estimate.value, error, delta)
+    sums = shift_sums(state.graph, state.gradient, node.inputs[0])
+    step = state.steps.setdefault(node.name, Step(where=operation.where, shape=node.shape))
+    if sums is not None:
+        result = check(found, sums)
+        found = found.flipped(result.flips)
+        state._doubtful[node.inputs[0]] = result.doubtful
+        step.flips, step.doubtful, step.checksum = int(result.flips.sum()), len(result.doubtful), result.residual
+    slope = from_channel(found.slope, delta)
+    state.values[node.name] = Estimate(value=estimate.value * slope, deviation=estimate.deviation)
+    _add(state, node.inputs[0], delta * slope)
+
+
+def _add(state: TrainWalk, name: str, delta: Tensor) -> None:
+    before = state.deltas.get(name)
+    state.deltas[name] = delta if before is None else before + delta
+
+
+def _estimate(value: Tensor, error: float) -> Estimate:
+    return Estimate(value=value, deviation=(error * value.square().mean().sqrt()).expand_as(value))
