@@ -8,8 +8,6 @@ from typing import ClassVar
 import torch
 
 from gradiometer.core import Card, Guess, NotApplicable, Update
-from gradiometer.numerics.recursion.graph import Shift
-from gradiometer.numerics.recursion.tracing import trace
 
 from .recursive import Recursive
 
@@ -41,6 +39,9 @@ class APRIL(Recursive):
     )
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
+        from gradiometer.numerics.recursion.graph import Shift
+        from gradiometer.numerics.recursion.tracing import trace
+
         graph, sent = trace(update.need("model"), update.layout["x"].shape), update.as_gradient()
         if not any(isinstance(n.operation, Shift) and n.operation.name in sent for n in graph.nodes.values()):
             raise NotApplicable(

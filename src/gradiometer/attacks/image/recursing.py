@@ -1,0 +1,210 @@
+"""How `Recursive` goes about one update: the top, the walk, the ways from there to the pictures, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradiometer.core import (
+    Channel,
+    Guess,
+    NotApplicable,
+    Update,
+    Values,
+    spawn,
+)
+from gradiometer.numerics.recursion import consistency, filling
+from gradiometer.numerics.recursion.beginning import Beginning, begin
+from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
+from gradiometer.numerics.recursion.inversion import STUCK, invert
+from gradiometer.numerics.recursion.meter import Meter, meter
+from gradiometer.numerics.recursion.noise import Noise, relative, total
+from gradiometer.numerics.recursion.record import Walk
+from gradiometer.numerics.recursion.remainder import settle
+from gradiometer.numerics.recursion.rescaled import comparable, scaled
+from gradiometer.numerics.recursion.tracing import trace
+from gradiometer.numerics.recursion.train_norm import in_train_mode
+from gradiometer.numerics.recursion.walk import walk
+
+from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
+from .received import loses_scales, received
+from .train_mode import UNPREDICTED, recover, uses_batch_statistics
+from .verifying import FLOAT32_LIMIT, Verifier
+
+FILLS, GOOD = 2, 0.01
+"""From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
+SURE = 1e-3
+"""Expected relative error from which pictures are not called exact, however well their gradient agrees."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Attempt:
+    top: Beginning
+    found: Walk
+    verifier: Verifier
+    x: Tensor | None
+    way: str
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recursing:
+    """One run on one update, on the CPU. Args: as `Recursive`."""
+
+    update: Update
+    channel: Channel | None
+    evaluations: int
+
+    def run(self, rng: torch.Generator) -> Guess:
+        """The guess, as `Attack.run`."""
+        update, model = self.update, self.update.need("model")
+        _refuse(update, model)
+        gradient, noise = received(update, self.channel)
+        graph = trace(model, update.layout["x"].shape)
+        if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
+            return recover(update, in_train_mode(graph, model), gradient, rng)
+        if local(update):
+            attempt = self._settled(graph, gradient, noise, rng)
+        else:
+            attempt = self._attempt(graph, gradient, noise, rng)
+        top, found, x = attempt.top, attempt.found, attempt.x
+        notes = {"examples": len(top.labels), "way": attempt.way, "stopped": found.stopped, **_log(top, found)}
+        if x is None:
+            return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
+        agreement, limit = attempt.verifier.verdict(x, spawn(rng))
+        blur = relative(gradient, found.noise)
+        exact = agreement <= limit and attempt.error <= SURE and blur <= FLOAT32_LIMIT
+        return Guess(
+            tensors={"x": x, "y": top.labels},
+            confidence=torch.full((len(x),), 1.0 if exact else max(0.0, min(0.99, 1 - max(0.0, agreement - blur)))),
+            objective=agreement,
+            notes={**notes, "exact": exact, "agreement": agreement, "limit": limit, "noise": blur},
+        )
+
+    def _attempt(self, graph: Graph, gradient: Values, noise: Noise, rng: torch.Generator) -> _Attempt:
+        rescaled = loses_scales(self.channel)
+        if rescaled:
+            gradient = comparable(graph, gradient)
+        top = begin(graph, gradient, rng=spawn(rng), noise=noise)
+        found = walk(graph, gradient, top.deltas, noise=noise, rescaled=rescaled)
+        verifier = Verifier(update=self.update, labels=top.labels, channel=self.channel)
+        x, way, error = self._pictures(found, verifier, rng)
+        if x is not None:
+            x = scaled(x.float(), verifier.caused, verifier.sent) if rescaled else x.float()
+            x = self.update.layout["x"].clamp(x)
+        return _Attempt(top=top, found=found, verifier=verifier, x=x, way=way, error=error)
+
+    def _settled(self, graph: Graph, sent: Values, noise: Noise, rng: torch.Generator) -> _Attempt:
+        """The fixed point of guesses and the drift of local steps that they foretell."""
+        attempt = self._attempt(graph, sent, total(noise, blind(self.update, sent, spawn(rng))), rng)
+        best, least = attempt, float("inf")
+        for _ in range(ROUNDS):
+            if attempt.x is None:
+                break
+            now = steps(self.update, attempt.x, attempt.top.labels)
+            missed = {name: value - now.mean[name] for name, value in sent.items()}
+            distance = (inner(missed, missed) / inner(sent, sent)) ** 0.5
+            if not distance < least:
+                break
+            best, least = attempt, distance
+            gradient = {name: value - now.drift[name] for name, value in sent.items()}
+            left = mean_squares({name: min(1.0, LEFT * distance) * value for name, value in now.drift.items()})
+            attempt = self._attempt(graph, gradient, total(noise, left), rng)
+        return best
+
+    def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str, float]:
+        """The pictures, the way that led there, and the expected relative error where open directions were settled.
+
+        Of several ways it is the one whose gradient is nearest to the sent one.
+        """
+        graph, frontier, left = found.graph, found.frontier, found.remainder
+        if left is not None:
+            x, error = settle(verifier.derivable, list(found.gradient.values()), left, rng=spawn(rng))
+            return (
+                x,
+                f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient",
+                error,
+            )
+        if frontier is None:
+            return None, "nothing above the input is determined", 0.0
+        if frontier == graph.input:
+            return found.values[frontier].value, "linear algebra to the pixels", 0.0
+        lowest = filling.readable(found)[:FILLS]
+        if not lowest or lowest[0].name != graph.input:
+            x, way, near = self._descended(found, rng)
+            if near:
+                return x, way, 0.0
+            ways = [(verifier.distance(x), x, way)]
+        else:
+            ways = []
+        box = self.update.layout["x"].clamp
+        for node in lowest:
+            if min((distance for distance, _, _ in ways), default=1.0) > GOOD:
+                x = box(filling.fill(found, node, box, evaluations=self.evaluations)).float()
+                ways.append(
+                    (verifier.distance(x), x, f"the smoothest picture that the equations of {_named(node)} allow")
+                )
+        _, x, way = min(ways, key=lambda found: found[0])
+        return x, way, 0.0
+
+    def _descended(self, found: Walk, rng: torch.Generator) -> tuple[Tensor, str, bool]:
+        """Pictures whose maps are the known ones; whether no other way is to be tried, as that succeeded or used them all."""
+        graph, frontier = found.graph, found.graph.nodes[str(found.frontier)]
+        single = trace(self.update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
+        if any(isinstance(node.operation, MaxPool) for node in graph.needed(frontier.name, graph.input)):
+            joint = consistency.pictures(single, found, rng=spawn(rng), evaluations=self.evaluations)
+            way = f"descent from {_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
+            return joint.x, f"{way}, error {joint.error:.0e}", True
+        targets = [{name: found.values[name].value for name in names} for names in found.targets()]
+        accuracy = max(found.error(name) for name in targets[0])
+        result = invert(
+            single, targets, rng=spawn(rng), evaluations=self.evaluations, accuracy=accuracy, rescaled=found.rescaled
+        )
+        way = (
+            f"descent from {_named(frontier)}, {result.evaluations} evaluations, error {float(result.error.max()):.0e}"
+        )
+        return result.x, way, bool((result.error < max(STUCK, 3 * accuracy)).all())
+
+
+def predict(update: Update) -> Meter:
+    """As `Recursive.meter`."""
+    model = update.need("model")
+    try:
+        _refuse(update, model)
+        graph = trace(model, update.layout["x"].shape)
+    except NotApplicable as refusal:
+        return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
+    gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
+    if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
+        return Meter(verdict="partial", reason=UNPREDICTED, examples=update.batch_size or 0, layers=())
+    return meter(graph, gradient, examples=update.batch_size)
+
+
+def _named(node: Node) -> str:
+    return f"{node.operation.where} ({' x '.join(map(str, node.shape))})"
+
+
+def _refuse(update: Update, model: nn.Module) -> None:
+    recipe, layout = update.recipe, update.layout
+    if not {"x"} <= set(layout) <= {"x", "y"}:
+        raise NotApplicable(f"Recursive reads inputs `x` with labels `y`, and the layout holds {sorted(layout)}")
+    train = recipe is not None and recipe.mode == "train"
+    if train and any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules()):
+        raise NotApplicable(
+            "Recursive does not know which units the client's dropout left out",
+            fix="attack a client in eval mode, or choose a matching attack",
+        )
+    if train and local(update) and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise NotApplicable(
+            "Recursive follows BatchNorm in train mode at one point only, and this delta sums up several steps",
+            fix="attack a client that takes one step, or choose a matching attack",
+        )
+
+
+def _log(top: Beginning, found: Walk) -> dict[str, Any]:
+    seen = top.spectrum
+    spectrum = None if seen is None else {"rank": seen.rank, "positions": seen.positions, "gap": seen.gap}
+    return {"spectrum": spectrum, "layers": {name: asdict(step) for name, step in found.steps.items()}}
