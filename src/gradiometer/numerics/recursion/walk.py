@@ -15,7 +15,7 @@ from .forward_known import Estimate, Known
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Norm, Reshape, Sum
 from .joint import Answer, lacking, solve_tensor
 from .noise import NONE, Noise
-from .record import ENOUGH, Step, Walk
+from .record import ENOUGH, PLENTY, Step, Walk
 from .remainder import remainder
 from .top import branches
 
@@ -187,9 +187,10 @@ def _value(state: Walk, node: Node) -> Estimate:
 
 
 def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
+    pixels = math.prod(state.graph.nodes[state.graph.input].shape)
     held = math.prod(state.graph.nodes[state.frontier].shape) if state.frontier else 0
-    enough = held >= ENOUGH * math.prod(state.graph.nodes[state.graph.input].shape)
-    known = None if state.rescaled else Known(graph=state.graph, values=state.values, routes=state.routes)
+    enough, closed = held >= ENOUGH * pixels, state.rescaled or held >= PLENTY * pixels
+    known = None if closed else Known(graph=state.graph, values=state.values, routes=state.routes)
     missing = lacking(readers, node.shape, len(state.deltas[node.name]))
     if enough and missing > 0:
         raise _Stop(f"the layers that read {node.operation.where} have {missing} equations a channel too few")
