@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .graph import Activation, Graph, Layer, MaxPool, Norm, Reshape, Sum
 
+UNLIKELY = 5000.0
+"""Price from which a unit's slope is not in doubt, a hundred expected errors: enough of them add up to any sum by chance."""
 BORDER = 6.0
 """Expected errors above zero from which a unit is taken for active, at most."""
 SPREAD = 16.0
@@ -163,7 +165,7 @@ def check(found: Units, sums: Tensor, variance: Tensor | None = None) -> Check:
 def _mend(found: Units, channel: int, rest: float, limit: float) -> Tensor:
     """The likeliest one, two or three units whose flips mend the sum; empty if none do."""
     near = found.near(channel, 40)
-    near = near[found.price[channel, near].isfinite()]
+    near = near[found.price[channel, near] < UNLIKELY]
     price, change = found.price[channel, near], found.change(channel, near)
     for count in range(1, min(3, len(near)) + 1):
         sets = torch.combinations(torch.arange(len(near)), count)

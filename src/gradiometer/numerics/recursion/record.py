@@ -77,6 +77,7 @@ class Walk:
     stopped: str = ""
     remainder: Remainder | None = None
     _waiting: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _raw: dict[str, Estimate] = field(default_factory=dict)
     _units: dict[str, Units] = field(default_factory=dict)
     _doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _looks: dict[str, int] = field(default_factory=dict)

@@ -89,7 +89,7 @@ def _visit(state: Walk, node: Node) -> None:
     """Solves the node's value where it can be, and hands its delta to the node's inputs."""
     graph, operation, delta = state.graph, node.operation, state.deltas[node.name]
     if isinstance(operation, Activation):
-        value = _seen(operation, _value(state, node))
+        value = state._raw[node.name] = _seen(operation, _value(state, node))
         state._waiting[node.inputs[0]][node.name] = _sloped(state, node, operation, value, delta)
         state.values[node.name] = _clean(operation, value, state._units[node.name].slope)
     elif isinstance(operation, Affine):
@@ -287,7 +287,7 @@ def _flip(state: Walk, owner: str, flips: Tensor) -> NoReturn:
     state._doubtful[owner] = ()
     state._waiting[activation.inputs[0]][owner] = terms
     assert isinstance(activation.operation, Activation)
-    state.values[owner] = _clean(activation.operation, state.values[owner], found.slope)
+    state.values[owner] = _clean(activation.operation, state._raw[owner], found.slope)
     raise _Again(owner)
 
 
