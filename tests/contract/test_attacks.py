@@ -91,7 +91,7 @@ ROWS = [
     ),
     Row(FedAvgMatching(iterations=60, priors=(EDGES,)), victim="FedAvg", unfit="smooth"),
     Row(LinearBias(), unfit="normalized"),
-    Row(Recursive(), unfit="FedAvg"),
+    Row(Recursive(), unfit="batch"),
     Row(APRIL(), victim="transformer", unfit="smooth"),
     Row(IDLGLabels(), labels=False),
     Row(RowSum(), victim="batch", labels=False),
