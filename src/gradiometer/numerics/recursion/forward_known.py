@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .checksum import from_channel
 from .graph import Activation, Graph, Layer, MaxPool, Norm, Reshape, Sum
 
 ROUNDING = 2e-7
@@ -118,3 +119,22 @@ def outputs(known: Known, layer: Layer, name: str) -> Estimate | None:
         return found
     bias = layer.bias if layer.dense else layer.bias.reshape(-1, *([1] * (found.value.ndim - 2)))
     return Estimate(value=found.value - bias, deviation=found.deviation)
+
+
+def seen(activation: Activation, found: Estimate) -> Estimate:
+    """A ReLU has no negative outputs: those that are found show the error of their position, if it is above the expected."""
+    value = found.value
+    if not activation.cuts or value.ndim != 4:
+        return found
+    below = value.clamp_max(0)
+    count = (below < 0).sum(1, keepdim=True)
+    error = (below.square().sum(1, keepdim=True) / count.clamp_min(3)).sqrt()
+    return Estimate(value=value, deviation=torch.maximum(found.deviation, error))
+
+
+def agreeing(activation: Activation, found: Estimate, slopes: Tensor) -> Estimate:
+    """Outputs that agree with the slopes: a ReLU gives zero where it is closed, and something above where it is open."""
+    if not activation.cuts:
+        return found
+    open_, least = from_channel(slopes, found.value) > 0, torch.finfo(found.value.dtype).tiny
+    return Estimate(value=torch.where(open_, found.value.clamp_min(least), 0.0), deviation=found.deviation)
