@@ -86,6 +86,9 @@ def test_processes_agree_with_one_and_a_second_run_computes_nothing(project):
     assert figures("one") == figures("two")
     assert len(starts("one")) == len(preview(plan)) == len(figures("one")) == 11
     assert one.rows[0].verdict == two.rows[0].verdict == "LEAKS"
+    meter = one.clients[0].meter
+    assert meter is not None
+    assert meter.verdict == "exact"
     again = run_audit(plan, "one", jobs=2)
     assert len(starts("one")) == 11
     assert again.model_dump(exclude={"created", "seconds"}) == one.model_dump(exclude={"created", "seconds"})

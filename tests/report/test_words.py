@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gradiometer.audit.schema import Estimate
+from gradiometer.audit.schema import Estimate, Meter, MeterLayer
 from gradiometer.report import figures, words
 
 
@@ -91,3 +91,15 @@ def test_no_character_steers_the_terminal() -> None:
 )
 def test_thresholds(level: str, threshold: str, reached: bool) -> None:
     assert words.at_least(level, threshold) is reached  # type: ignore[arg-type]
+
+
+def test_the_meter_in_words() -> None:
+    layer = MeterLayer(where="layer4.1.conv2", shape=[512, 4, 4], unknowns=64, missing=0, rank=64, gap=30000.4)
+    read = Meter(verdict="exact", examples=4, layers=[layer])
+    assert words.meter_line(read) == (
+        "exact reconstruction is predicted; a batch of 4, read off rank 64 of layer4.1.conv2 (gap 30,000)"
+    )
+    descended = read.model_copy(update={"reason": "conv1 has 9 equations a channel too few"})
+    assert words.meter_line(descended).endswith("; conv1 has 9 equations a channel too few: from there by descent")
+    assert words.meter_line(Meter(verdict="partial", reason="pool")) == "upper layers only are determined: pool"
+    assert words.meter_line(Meter(verdict="not")) == "nothing is determined"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradiometer.core import GradiometerError, Threat
+from gradiometer.core import Threat
 
 from .schema import Meter, MeterLayer
 from .targets import Victim, dry_round
@@ -16,7 +16,7 @@ def metered(victim: Victim, threat: Threat) -> Meter | None:
         return None
     try:
         found = Recursive().meter(dry_round(victim, threat))
-    except GradiometerError:
+    except Exception:  # a courtesy: whatever a user's own model or update does to it must not cost a finished audit
         return None
     layers = [
         MeterLayer(

@@ -81,7 +81,7 @@ def client_line(client: ClientInfo) -> str:
 
 
 def meter_line(meter: Meter) -> str:
-    """`exact reconstruction predicted; a batch of 4, read off rank 64 of layer4.1.conv2 (gap 30,000)`."""
+    """`exact reconstruction is predicted; a batch of 4, read off rank 64 of layer4.1.conv2 (gap 30,000)`."""
     told = {
         "exact": "exact reconstruction is predicted",
         "partial": "upper layers only are determined",
@@ -92,7 +92,9 @@ def meter_line(meter: Meter) -> str:
         told += (
             f"; a batch of {meter.examples}, read off rank {seen.rank} of {seen.where} (gap {count(round(seen.gap))})"
         )
-    return f"{told}: {meter.reason}" if meter.reason else told
+    if not meter.reason:
+        return told
+    return f"{told}; {meter.reason}: from there by descent" if meter.verdict == "exact" else f"{told}: {meter.reason}"
 
 
 def at_least(level: Severity, threshold: str) -> bool:
