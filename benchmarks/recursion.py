@@ -99,7 +99,11 @@ def row(
         f"{name}: median {middle.value:.1f} dB [{middle.lower:.1f}, {middle.upper:.1f}] (n = {len(found)}), worst {min(found):.1f}, "
         f"above 100 dB {above.value:.2f} [{above.lower:.2f}, {above.upper:.2f}] of {draws} draws, above 60 dB "
         f"{sum(v > 60 for v in found) / len(found):.2f}, labels {labels}, called exact {exact}, median {spent.value:.1f} s; "
-        + (f"wanted {want[0]:.0f} dB, {want[1]:.2f}, {want[2]:.0f} s: {'PASS' if passed else 'MISS'}" if want[0] else "reported"),
+        + (
+            f"wanted {want[0]:.0f} dB, {want[1]:.2f}, {want[2]:.0f} s: {'PASS' if passed else 'MISS'}"
+            if want[0]
+            else "reported"
+        ),
         flush=True,
     )
     return passed
