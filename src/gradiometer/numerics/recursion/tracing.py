@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from gradiometer.core import NotApplicable, clone_model
 
-from . import activations, pools
-from .graph import Affine, Graph, Layer, Node, Norm, Opaque, Operation, Reshape, Shift, Sum
+from . import activations, modules, pools
+from .graph import Affine, Graph, Layer, Node, Opaque, Operation, Shift, Sum
 from .loose import Loose, entries, holds_tensors
 
 _RESHAPES: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze}
@@ -25,7 +25,6 @@ _AFFINE: set[Any] = {torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d, F.pad, tor
 _AFFINE |= {operator.getitem, torch.sum, operator.sub, operator.neg, "mean", "sum", "permute", "transpose"}
 _AFFINE |= {torch.chunk, torch.split, torch.unbind, "chunk", "split", "unbind"}
 _SAME: set[Any] = {F.dropout, F.dropout2d, "clone", "detach_"}
-_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d)
 
 
 class _Stand(fx.Proxy):
@@ -162,12 +161,12 @@ class _Reader:
         where = str(node.target) if node.op == "call_module" else getattr(node.target, "__name__", str(node.target))
         before = self.values[tensors[0].name]
         if node.op == "call_module":
-            return self._module(self.model.get_submodule(str(node.target)), where, apply, value)
+            return modules.of_module(self.model.get_submodule(str(node.target)), where, apply, value, self.names)
         target = node.target
         if target in _SAME:
             return None
         if target in _RESHAPES:
-            return _reshape(value, where)
+            return modules.reshape(value, where)
         if target in pools.FUNCTIONS:
             return pools.of_function(node.args[1:], node.kwargs, apply, where) or Opaque(apply=apply, where=where)
         if target in _SUMS and all(self.values[n.name].shape == value.shape for n in tensors):
@@ -195,62 +194,6 @@ class _Reader:
         if found is None or name is None:
             return Affine(apply=apply, where=where)
         return Shift(apply=apply, where=where, name=name, entries=found[1])
-
-    def _module(self, module: nn.Module, where: str, apply: Callable[..., Tensor], value: Tensor) -> Operation | None:
-        if isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d)):
-            return None
-        if isinstance(module, (nn.Flatten, nn.Unflatten)):
-            return _reshape(value, where)
-        if isinstance(module, _POOLS):
-            return Affine(apply=apply, where=where)
-        if isinstance(module, nn.MaxPool2d):
-            return pools.of_module(module, apply, where) or Opaque(apply=apply, where=where)
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_var is not None:
-            scale = 1 / torch.sqrt(module.running_var + module.eps)
-            if module.weight is not None:
-                scale = scale * module.weight
-            return Norm(apply=apply, where=where, scale=scale, bias_name=self.names.get(id(module.bias)))
-        if isinstance(module, nn.Linear):
-            return self._layer(module, where, apply)
-        if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
-            padding = module.padding
-            if padding == "same":
-                padding = tuple(d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size))
-                if any(d * (k - 1) % 2 for d, k in zip(module.dilation, module.kernel_size)):
-                    return Opaque(apply=apply, where=where)
-            elif padding == "valid":
-                padding = (0, 0)
-            assert isinstance(padding, tuple)
-            return self._layer(module, where, apply, stride=module.stride, padding=padding, dilation=module.dilation)
-        return activations.of_module(module, where) or Opaque(apply=apply, where=where)
-
-    def _layer(
-        self,
-        module: nn.Linear | nn.Conv2d,
-        where: str,
-        apply: Callable[..., Tensor],
-        *,
-        stride: tuple[int, ...] = (),
-        padding: tuple[int, ...] = (),
-        dilation: tuple[int, ...] = (),
-    ) -> Layer:
-        return Layer(
-            apply=apply,
-            where=where,
-            weight=module.weight.detach(),
-            weight_name=self.names[id(module.weight)],
-            bias=None if module.bias is None else module.bias.detach(),
-            bias_name=self.names.get(id(module.bias)),
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=getattr(module, "groups", 1),
-        )
-
-
-def _reshape(value: Tensor, where: str) -> Reshape:
-    shape = tuple(value.shape[1:])
-    return Reshape(apply=lambda x: x.reshape(len(x), *shape), where=where)
 
 
 def _is_affine(apply: Callable[..., Tensor], before: Tensor, count: int, values: list[Tensor]) -> bool:
