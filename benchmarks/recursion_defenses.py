@@ -163,7 +163,9 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--only", nargs="*", help="names of defenses, or of steps")
     parser.add_argument("--sheet", default="cifar10_test3000")
-    parser.add_argument("--record", type=Path, help="where the figures of `noise` go, for examples/recursion_noise.py")
+    parser.add_argument(
+        "--record", type=Path, help="where the figures of `noise` go, for benchmarks/recursion_noise_plot.py"
+    )
     options = parser.parse_args()
     torch.optim.LBFGS([torch.zeros(1, requires_grad=True)])  # imports what torch loads on first use
     if options.what == "noise":

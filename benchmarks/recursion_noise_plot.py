@@ -1,7 +1,7 @@
 """Exact recursion against noise: PSNR and the spectrum's gap at every level, with what was predicted.
 
 GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py noise --record noise.json
-python examples/recursion_noise.py noise.json docs/assets/recursion_noise.png
+python benchmarks/recursion_noise_plot.py noise.json docs/assets/recursion_noise.png
 """
 
 import json
