@@ -133,16 +133,13 @@ class Recursing:
         if frontier == graph.input:
             return found.values[frontier].value, "linear algebra to the pixels", 0.0
         lowest = filling.readable(found)[:FILLS]
-        if not lowest or lowest[0].name != graph.input:
-            x, way, near = self._descended(found, rng)
-            if near:
-                return x, way, 0.0
-            ways = [(verifier.distance(x), x, way)]
-        else:
-            ways = []
+        x, way, near = self._descended(found, rng)
+        if near:
+            return x, way, 0.0
+        ways = [(verifier.distance(x), x, way)]
         box = self.update.layout["x"].clamp
         for node in lowest:
-            if min((distance for distance, _, _ in ways), default=1.0) > GOOD:
+            if min(distance for distance, _, _ in ways) > GOOD:
                 x = box(filling.fill(found, node, box, evaluations=self.evaluations)).float()
                 ways.append(
                     (verifier.distance(x), x, f"the smoothest picture that the equations of {_named(node)} allow")
