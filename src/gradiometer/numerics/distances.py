@@ -19,6 +19,9 @@ from gradiometer.core import Channel, Values
 
 Comparison = Callable[[Values], tuple[Tensor, dict[str, Tensor]]]
 
+TINY = torch.finfo(torch.float32).tiny
+"""Keeps a vanishing length from dividing by zero."""
+
 
 @runtime_checkable
 class Distance(Protocol):
@@ -29,9 +32,41 @@ class Distance(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Products:
+    """All that some distances need of s and t: <s, t>, |s|^2 and |s - t|^2, over all entries of all tensors."""
+
+    inner: float
+    squared: float
+    gap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combined:
+    """A distance whose derivative by s is `along` s + `across` t."""
+
+    value: float
+    along: float
+    across: float
+
+
+@runtime_checkable
+class Paired(Distance, Protocol):
+    """A distance that inner products determine: s itself need not be formed."""
+
+    def combine(self, products: Products, sent: float) -> Combined:
+        """The distance and its derivative; `sent` is |t|^2."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class SquaredL2:
     """||s - t||^2 / ||t||^2 over all entries of all tensors."""
+
+    def combine(self, products: Products, sent: float) -> Combined:
+        """See `Paired.combine`."""
+        scale = 1 / max(sent, TINY)
+        return Combined(value=scale * products.gap, along=2 * scale, across=-2 * scale)
 
     def against(self, sent: Values) -> Comparison:
         scale = 1 / _floor(_dot(sent, sent))
@@ -60,6 +95,13 @@ class L1:
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
     """1 - <s, t> / (||s|| ||t||), all tensors flattened into one vector. Blind to the length of the update."""
+
+    def combine(self, products: Products, sent: float) -> Combined:
+        """See `Paired.combine`."""
+        squared = max(products.squared, TINY)
+        across = 1 / max((squared * sent) ** 0.5, TINY)
+        cosine = products.inner * across
+        return Combined(value=1 - cosine, along=cosine / squared, across=-across)
 
     def against(self, sent: Values) -> Comparison:
         squared_length = _dot(sent, sent)

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from gradiometer.core import NotApplicable, clone_model
+from gradiometer.numerics.symbolic import symbolic
 
 from . import activations, modules, pools
 from .graph import Affine, Graph, Layer, Node, Opaque, Operation, Shift, Sum
@@ -25,20 +26,6 @@ _AFFINE: set[Any] = {torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d, F.pad, tor
 _AFFINE |= {operator.getitem, torch.sum, operator.sub, operator.neg, "mean", "sum", "permute", "transpose"}
 _AFFINE |= {torch.chunk, torch.split, torch.unbind, "chunk", "split", "unbind"}
 _SAME: set[Any] = {F.dropout, F.dropout2d, "clone", "detach_"}
-
-
-class _Stand(fx.Proxy):
-    """A stand-in that passes for a tensor where a model checks the types of what it is given."""
-
-    __class__ = property(lambda self: Tensor)
-
-
-class _Tracer(fx.Tracer):
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Stand(node, self)
-
-    def create_arg(self, a: Any) -> Any:
-        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
 
 
 def trace(model: nn.Module, shape: tuple[int, ...], *, dtype: torch.dtype = torch.float64) -> Graph:
@@ -54,15 +41,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], *, dtype: torch.dtype = torc
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     names = {id(p): name for name, p in model.named_parameters()}
-    try:
-        traced = _Tracer().trace(model)
-    except Exception as error:  # torch.fx raises whatever the model's own code raises on a proxy
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotApplicable(
-            f"the forward pass of {type(model).__name__} cannot be followed: {reason}",
-            fix="use a model whose forward pass does not branch on the data",
-        ) from error
-    reader = _Reader(model=fx.GraphModule(model, traced), names=names)
+    reader = _Reader(model=symbolic(model), names=names)
     return reader.read(torch.zeros(2, *shape, dtype=dtype))
 
 

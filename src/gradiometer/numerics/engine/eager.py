@@ -1,4 +1,4 @@
-"""The engine of gradient matching: the objective and its derivative by the unknown, for any client and any distance.
+"""The general path: the objective and its derivative for any client and any distance, by one double backward.
 
 For an unknown z that is decoded to a batch b(z), the client's own code gives the update s(z) that this batch would have
 caused; the engine returns D(s(z), sent) + priors and their derivative by z. The derivative is one double backward: the
@@ -17,24 +17,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradiometer.core import Batch, Loss, NotApplicable, Recipe, simulate
 
-from .distances import Comparison
-from .terms import Inputs, watching
+from gradiometer.numerics.distances import Comparison
+from gradiometer.numerics.terms import watching
 
-Decode = Callable[[Sequence[Tensor]], Batch]
-Penalty = Callable[[Batch, Inputs], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """The objective at one unknown: its value, the distance alone, and the derivative by every unknown tensor."""
-
-    value: float
-    distance: float
-    gradient: list[Tensor]
+from .point import Decode, Penalty, Point
 
 
 @dataclass(kw_only=True, eq=False)
-class Engine:
+class Eager:
     """A client's simulation, prepared for many evaluations.
 
     Args:

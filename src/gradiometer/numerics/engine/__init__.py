@@ -1,0 +1,6 @@
+"""The engine of gradient matching: the objective and its derivative by the unknown, for any client and any distance."""
+
+from .engine import Engine
+from .point import Point
+
+__all__ = ["Engine", "Point"]

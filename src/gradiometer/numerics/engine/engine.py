@@ -1,0 +1,118 @@
+"""Engine: one call for all clients; takes the fast path where there is one, and only after comparing it with the general one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gradiometer.core import Batch, Loss, NotApplicable, Recipe, Values, cross_entropy
+from gradiometer.numerics.distances import Distance
+
+from .eager import Eager
+from .fast import Fast
+from .point import Decode, Penalty, Point
+
+NUDGE = 0.05
+"""The paths are compared beside the first unknown: on a gray picture the entries of a pooling window tie."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Engine:
+    """A client's simulation, prepared for many evaluations.
+
+    Args:
+        model: the start of the round; its weights and buffers are never written to.
+        loss, recipe: the client's.
+        distance, sent: what simulated values are compared with, and how.
+        scale: simulated values are multiplied by it first (a weight delta times -1 / (lr * steps) is a mean gradient).
+        seed: of the order of examples and of dropout masks, the same in every evaluation: the client's own draw is
+            not known, and an objective that changes under the optimizer's feet cannot be minimized.
+        watch: layers whose inputs the priors read.
+        general: never take the fast path.
+    """
+
+    model: nn.Module
+    loss: Loss
+    recipe: Recipe
+    distance: Distance
+    sent: Values
+    scale: float = 1.0
+    seed: int = 0
+    watch: frozenset[str] = frozenset()
+    general: bool = False
+    path: str = field(default="", init=False)
+    _fast: Fast | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._eager = Eager(
+            model=self.model,
+            loss=self.loss,
+            recipe=self.recipe,
+            compare=self.distance.against(self.sent),
+            scale=self.scale,
+            seed=self.seed,
+            watch=self.watch,
+        )
+
+    def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
+        """Evaluates once.
+
+        Args:
+            unknowns: what to differentiate by; left as they are.
+            decode: differentiable map from the unknowns to the batch that the client would hold.
+            penalty: the sum of the priors, given that batch and the inputs of the watched layers.
+
+        Raises:
+            NotApplicable: the update does not depend on the unknowns, or cannot be differentiated twice.
+        """
+        if not self.path:
+            self._choose(unknowns, decode, penalty)
+        path = self._eager if self._fast is None else self._fast
+        return path(unknowns, decode, penalty)
+
+    def _choose(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None) -> None:
+        """Sets `path` to what is used, with the reason if it is not the fast one."""
+        self.path, self._fast = "double backward", None
+        if self.general:
+            return
+        try:
+            with torch.no_grad():
+                batch = decode(list(unknowns))
+            fast = self._prepared(batch)
+            off = self._disagreement(fast, unknowns, decode, penalty)
+        except NotApplicable as reason:
+            self.path += f": {reason.message}"
+            return
+        limit = 1e-3 if batch["x"].dtype == torch.float32 else 1e-7
+        if off <= limit:
+            self.path, self._fast = "r-operator", fast
+        else:
+            self.path += f": the fast path is off by {off:.0e}"
+
+    def _prepared(self, batch: Batch) -> Fast:
+        recipe = self.recipe
+        if self.loss is not cross_entropy or set(batch) != {"x", "y"} or batch["y"].ndim > 2:
+            raise NotApplicable("the loss is not the mean cross-entropy of labels")
+        if recipe.sends == "delta" and (recipe.steps > 1 or recipe.optimizer != "sgd"):
+            raise NotApplicable("local training of several steps")
+        if not batch["x"].is_floating_point():
+            raise NotApplicable("the input is not continuous")
+        scale = self.scale * (-recipe.lr if recipe.sends == "delta" else 1.0)
+        fast = Fast(self.model, recipe.mode, batch["x"], self.distance, self.sent, scale=scale)
+        if fast.missing or not self.watch <= set(fast.program.watched):
+            raise NotApplicable(f"the fast path does not see {sorted(fast.missing or self.watch)[0]}")
+        fast.program.watched = {name: fast.program.watched[name] for name in self.watch}
+        return fast
+
+    def _disagreement(
+        self, fast: Fast, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None
+    ) -> float:
+        """The largest relative difference of value and derivative beside the first unknown."""
+        rng = torch.Generator().manual_seed(self.seed)
+        near = [u + NUDGE * torch.randn(u.shape, generator=rng).to(u) for u in unknowns]
+        one, other = fast(near, decode, penalty), self._eager(near, decode, penalty)
+        gaps = [float((a - b).norm() / b.norm().clamp_min(1e-30)) for a, b in zip(one.gradient, other.gradient)]
+        return max(abs(one.value - other.value) / max(abs(other.value), 1e-3), *gaps)

@@ -1,0 +1,161 @@
+"""The R-operator path: objective and derivative by hand-written passes over the layers, without a graph through them.
+
+One evaluation is `forward`, `backward`, the distance with its cotangent v, and the two tangent passes along v: the derivative by
+the input of <v, dL/dw> is the move of dL/dx when the weights move along v. That takes one pass less than double backward,
+nothing is recorded, and every layer is computed in the way that suits its shape (`choice`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gradiometer.core import Batch, Values, in_mode
+from gradiometer.numerics.distances import Combined, Distance, Paired, Products
+
+from .capture import capture
+from .matrix import Dense, Matrix
+from .point import Decode, Penalty, Point
+from .unfolded import Unfolded
+
+
+class Fast:
+    """A traced classifier with mean softmax cross-entropy, prepared for batches of one shape.
+
+    Args:
+        model: at the start of the round.
+        mode: of normalization, `train` or `eval`.
+        x: a batch of the shape and precision to come.
+        distance, sent: what the gradient is compared with.
+        scale: factor on the gradient before the comparison.
+        ghosts: whether weight gradients may be left unformed where that is cheaper and the distance allows it.
+
+    Raises:
+        NotApplicable: the model cannot be traced.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mode: str,
+        x: Tensor,
+        distance: Distance,
+        sent: Values,
+        *,
+        scale: float = 1.0,
+        ghosts: bool = True,
+    ) -> None:
+        self._distance, self._scale, self.shape = distance, scale, x.shape
+        self._paired = distance if isinstance(distance, Paired) else None
+        with in_mode(model, mode):
+            self.program = capture(model, x, frozenset(sent), ghosts=ghosts and self._paired is not None)
+        self._slots = {slot.name: slot for slot in self.program.slots if slot.name}
+        self._compare = distance.against({name: sent[name] for name in self._slots})
+        self._ghosts = [m for m in map(_ghost, self.program.rules) if m is not None]
+        hidden = {id(matrix.slot) for matrix in self._ghosts}
+        formed = [slot for slot in self._slots.values() if id(slot) not in hidden]
+        size = sum(slot.value.numel() for slot in formed)
+        self._gradient, self._sent = x.new_zeros(size), x.new_zeros(size)
+        begin = 0
+        for slot in formed:
+            end = begin + slot.value.numel()
+            slot.gradient = self._gradient[begin:end].view(slot.value.shape)
+            self._sent[begin:end].view(slot.value.shape).copy_(slot.own(sent[slot.name].detach()))
+            begin = end
+        for matrix in self._ghosts:
+            matrix.sent = matrix.slot.own(sent[matrix.slot.name].detach()).contiguous()
+            matrix.length = float(matrix.sent.double().square().sum())
+        self._formed = formed
+        self.missing = frozenset(sent) - frozenset(self._slots)
+        self._length = sum(float(value.detach().double().square().sum()) for value in sent.values())
+
+    def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
+        """Evaluates once, as `Eager` does."""
+        leaves = [value.detach().requires_grad_() for value in unknowns]
+        with torch.enable_grad():
+            batch = decode(leaves)
+        x, y = batch["x"], batch["y"]
+        with torch.no_grad():
+            delta = self._loss(self.program.forward(x.detach()), y.detach())
+            self.program.backward(delta)
+            found = self._compared()
+        extra, inner, pulls = None, {}, []
+        if penalty is not None:
+            seen = {name: self.program.values[i].detach() for name, i in self.program.watched.items() if i}
+            features = {name: [value.requires_grad_()] for name, value in seen.items()}
+            with torch.enable_grad():
+                features.update({name: [x] for name, i in self.program.watched.items() if not i})
+                extra = penalty(batch, features)
+            asked = [(self.program.watched[n], v[0]) for n, v in features.items() if self.program.watched[n]]
+            if asked and extra.requires_grad:
+                pulls = torch.autograd.grad(
+                    extra, [v for _, v in asked], retain_graph=True, materialize_grads=True
+                )
+                for (i, _), value in zip(asked, pulls):
+                    inner[i] = inner[i] + value if i in inner else value
+        with torch.no_grad():
+            by_x, by_y = self._second(inner)
+        roots, weights = [x], [by_x]
+        if y.requires_grad:
+            roots, weights = [*roots, y], [*weights, by_y]
+        total = found
+        if extra is not None and extra.requires_grad:
+            total = found + float(extra.detach())
+            roots, weights = [*roots, extra], [*weights, torch.ones_like(extra)]
+        slopes = torch.autograd.grad(roots, leaves, weights, materialize_grads=True)
+        return Point(value=total, distance=found, gradient=list(slopes))
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The derivative of the scaled mean cross-entropy by the logits."""
+        self._p = logits.softmax(1)
+        target = y if y.is_floating_point() else torch.zeros_like(logits).scatter_(1, y[:, None], 1.0)
+        self._mass = target.sum(1, keepdim=True)
+        return (self._p * self._mass - target) * (self._scale / len(logits))
+
+    def _second(self, inner: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """Derivatives by the input and by the probabilities of the labels, along the slots' moves."""
+        moved, p = self.program.tangent(), self._p
+        assert moved is not None
+        centered = moved - (p * moved).sum(1, keepdim=True)
+        factor = self._scale / len(p)
+        pulled = self.program.pull(p * centered * self._mass * factor, inner)
+        assert pulled is not None
+        return pulled, -factor * centered
+
+    def _compared(self) -> float:
+        """The distance; leaves its derivative in the slots' moves."""
+        if self._paired is None:
+            gradient = {slot.name: slot.natural(slot.gradient) for slot in self._formed if slot.gradient is not None}
+            value, cotangents = self._compare(gradient)
+            for slot in self._formed:
+                assert slot.gradient is not None
+                slot.gradient.copy_(slot.own(cotangents[slot.name]))
+                slot.move = slot.gradient
+            return float(value)
+        gradient, sent = self._gradient, self._sent
+        gap = gradient - sent
+        inner, squared, apart = torch.dot(gradient, sent), torch.dot(gradient, gradient), torch.dot(gap, gap)
+        totals = torch.stack([inner, squared, apart]).tolist()
+        for matrix in self._ghosts:
+            assert matrix.sent is not None
+            pair, own = torch.stack(matrix.products()).tolist()
+            totals[0], totals[1] = totals[0] + pair, totals[1] + own
+            totals[2] += max(own - 2 * pair + matrix.length, 0.0)
+        found = self._paired.combine(Products(inner=totals[0], squared=totals[1], gap=totals[2]), self._length)
+        self._turn(found)
+        return found.value
+
+    def _turn(self, found: Combined) -> None:
+        self._gradient.mul_(found.along).add_(self._sent, alpha=found.across)
+        for slot in self._formed:
+            slot.move = slot.gradient
+        for matrix in self._ghosts:
+            matrix.along, matrix.across = found.along, found.across
+
+
+def _ghost(rule: object) -> Matrix | None:
+    return rule.matrix if isinstance(rule, (Dense, Unfolded)) and rule.matrix.ghost else None
+
+
