@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -52,7 +52,12 @@ class Combined:
 
 @runtime_checkable
 class Paired(Distance, Protocol):
-    """A distance that inner products determine: s itself need not be formed."""
+    """A distance that inner products determine: s itself need not be formed.
+
+    `asks_gap`: whether it reads `Products.gap`.
+    """
+
+    asks_gap: ClassVar[bool]
 
     def combine(self, products: Products, sent: float) -> Combined:
         """The distance and its derivative; `sent` is |t|^2."""
@@ -62,6 +67,8 @@ class Paired(Distance, Protocol):
 @dataclass(frozen=True, kw_only=True)
 class SquaredL2:
     """||s - t||^2 / ||t||^2 over all entries of all tensors."""
+
+    asks_gap: ClassVar[bool] = True
 
     def combine(self, products: Products, sent: float) -> Combined:
         """See `Paired.combine`."""
@@ -95,6 +102,8 @@ class L1:
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
     """1 - <s, t> / (||s|| ||t||), all tensors flattened into one vector. Blind to the length of the update."""
+
+    asks_gap: ClassVar[bool] = False
 
     def combine(self, products: Products, sent: float) -> Combined:
         """See `Paired.combine`."""

@@ -20,14 +20,15 @@ TOUCH = 0.45e-9
 """Seconds to read or write one number of a tensor that does not fit the cache."""
 MOVE = 0.8e-9
 """Seconds to gather or scatter one number."""
-SIDE = 16
+SIDE = 10
 """A product is slower by (1 + SIDE / its shortest side)."""
 
 
 def dense(weight: Slot, bias: Slot | None, rows: int, *, ghosts: bool) -> Dense:
     """A linear layer that sees `rows` rows."""
     outputs, inputs = weight.value.shape
-    return Dense(weight, bias, ghost=ghosts and _matrix(rows, outputs, inputs, True) < _matrix(rows, outputs, inputs))
+    ghost = ghosts and _matrix(rows, outputs, inputs, True) < _matrix(rows, outputs, inputs)
+    return Dense(weight, bias, rows, ghost=ghost)
 
 
 def convolution(geometry: Geometry, *, ghosts: bool) -> str:

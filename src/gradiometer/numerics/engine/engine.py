@@ -13,6 +13,7 @@ from gradiometer.numerics.distances import Distance
 
 from .eager import Eager
 from .fast import Fast
+from .packed import keep_memory
 from .point import Decode, Penalty, Point
 
 NUDGE = 0.05
@@ -47,6 +48,7 @@ class Engine:
     _fast: Fast | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        keep_memory()
         self._eager = Eager(
             model=self.model,
             loss=self.loss,

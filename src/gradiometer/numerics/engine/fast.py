@@ -65,8 +65,7 @@ class Fast:
             self._sent[begin:end].view(slot.value.shape).copy_(slot.own(sent[slot.name].detach()))
             begin = end
         for matrix in self._ghosts:
-            matrix.sent = matrix.slot.own(sent[matrix.slot.name].detach()).contiguous()
-            matrix.length = float(matrix.sent.double().square().sum())
+            matrix.send(matrix.slot.own(sent[matrix.slot.name].detach()).contiguous())
         self._formed = formed
         self.missing = frozenset(sent) - frozenset(self._slots)
         self._length = sum(float(value.detach().double().square().sum()) for value in sent.values())
@@ -135,12 +134,10 @@ class Fast:
                 slot.move = slot.gradient
             return float(value)
         gradient, sent = self._gradient, self._sent
-        gap = gradient - sent
-        inner, squared, apart = torch.dot(gradient, sent), torch.dot(gradient, gradient), torch.dot(gap, gap)
-        totals = torch.stack([inner, squared, apart]).tolist()
+        apart = (gradient - sent).norm().square() if self._paired.asks_gap else gradient.new_zeros(())
+        totals = torch.stack([torch.dot(gradient, sent), torch.dot(gradient, gradient), apart]).tolist()
         for matrix in self._ghosts:
-            assert matrix.sent is not None
-            pair, own = torch.stack(matrix.products()).tolist()
+            pair, own = matrix.products().tolist()
             totals[0], totals[1] = totals[0] + pair, totals[1] + own
             totals[2] += max(own - 2 * pair + matrix.length, 0.0)
         found = self._paired.combine(Products(inner=totals[0], squared=totals[1], gap=totals[2]), self._length)

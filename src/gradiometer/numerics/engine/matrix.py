@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .packed import Packed
 from .rule import Moves, Rule, Slot
 
 
@@ -24,38 +25,42 @@ class Matrix:
 
     Args:
         weight: [out, in].
-        ghost: never form the gradient. `sent` T, its squared `length`, `along` and `across` are then set from outside.
+        rows: how many come.
+        ghost: never form the gradient; `send`, `along` and `across` are then set from outside.
     """
 
-    def __init__(self, weight: Slot, *, ghost: bool = False) -> None:
-        self.slot, self.ghost = weight, ghost
-        self.sent: Tensor | None = None
+    def __init__(self, weight: Slot, rows: int, *, ghost: bool = False) -> None:
+        self.slot, self.ghost, self._count = weight, ghost, rows
+        self._up, self._down = Packed(weight.value, rows), Packed(weight.value.t().contiguous(), rows)
         self.length = self.along = self.across = 0.0
+
+    def send(self, sent: Tensor) -> None:
+        """Takes T [out, in], what a ghost is compared with."""
+        self._sent_up, self._sent_down = Packed(sent, self._count), Packed(sent.t().contiguous(), self._count)
+        self.length = float(sent.double().square().sum())
 
     def forward(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """[r, in] to [r, out]."""
         self._rows = rows
-        weight = self.slot.value.t()
-        return rows @ weight if bias is None else torch.addmm(bias, rows, weight)
+        return self._up(rows, bias)
 
     def backward(self, delta: Tensor, needed: bool) -> Tensor | None:
         """[r, out] to [r, in]; the gradient goes to the slot."""
         self._delta = delta
         if self.slot.gradient is not None and not self.ghost:
             torch.mm(delta.t(), self._rows, out=self.slot.gradient)
-        return delta @ self.slot.value if needed else None
+        return self._down(delta) if needed else None
 
-    def products(self) -> tuple[Tensor, Tensor]:
-        """<G, T> and |G|^2 of a ghost."""
-        assert self.sent is not None
-        self._image, self._kernel = self._rows @ self.sent.t(), self._rows @ self._rows.t()
+    def products(self) -> Tensor:
+        """<G, T> and |G|^2 of a ghost, [2]."""
+        self._image, self._kernel = self._sent_up(self._rows), self._rows @ self._rows.t()
         self._overlap = self._delta @ self._delta.t()
-        return (self._delta * self._image).sum(), (self._overlap * self._kernel).sum()
+        return torch.stack([(self._delta * self._image).sum(), (self._overlap * self._kernel).sum()])
 
     def tangent(self, move: Moves) -> Moves:
         """The move of y."""
         self._move = move
-        moved = None if move is None else move @ self.slot.value.t()
+        moved = None if move is None else self._up(move)
         if self.ghost:
             own = torch.addmm(self._image, self._kernel, self._delta, alpha=self.along, beta=self.across)
             return own if moved is None else moved.add_(own)
@@ -68,10 +73,9 @@ class Matrix:
     def pull(self, delta: Tensor) -> Tensor:
         """The move of the derivative by the rows."""
         self._delta_move = delta
-        pulled = delta @ self.slot.value
+        pulled = self._down(delta)
         if self.ghost:
-            assert self.sent is not None
-            pulled.addmm_(self._delta, self.sent, alpha=self.across)
+            pulled.add_(self._sent_down(self._delta), alpha=self.across)
             return pulled.addmm_(self._overlap, self._rows, alpha=self.along)
         if self.slot.move is not None:
             pulled.addmm_(self._delta, self.slot.move)
@@ -116,9 +120,9 @@ class Bias:
 class Dense(Rule):
     """A linear layer on the last dimension of its input."""
 
-    def __init__(self, weight: Slot, bias: Slot | None, *, ghost: bool) -> None:
+    def __init__(self, weight: Slot, bias: Slot | None, rows: int, *, ghost: bool) -> None:
         self.slots = (weight,) if bias is None else (weight, bias)
-        self.matrix, self._bias = Matrix(weight, ghost=ghost), Bias(bias)
+        self.matrix, self._bias = Matrix(weight, rows, ghost=ghost), Bias(bias)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         self._lead = inputs[0].shape[:-1]

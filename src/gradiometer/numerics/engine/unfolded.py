@@ -76,8 +76,9 @@ class Unfolded(Rule):
 
     def __init__(self, weight: Slot, bias: Slot | None, geometry: Geometry, *, ghost: bool) -> None:
         self.slots = (weight,) if bias is None else (weight, bias)
-        self.matrix, self._bias = Matrix(weight, ghost=ghost), Bias(bias)
-        self._windows, self._out, self._channels = Windows(geometry), (geometry.shape[0], *geometry.sides), geometry.shape[1]
+        self._windows, self._bias = Windows(geometry), Bias(bias)
+        self.matrix = Matrix(weight, self._windows.count, ghost=ghost)
+        self._out, self._channels = (geometry.shape[0], *geometry.sides), geometry.shape[1]
 
     def _picture(self, rows: Tensor) -> Tensor:
         return picture(rows, *self._out)
