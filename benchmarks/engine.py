@@ -25,6 +25,7 @@ from torch import nn
 
 from cifar import LAYOUT, pictures
 from gradiometer.attacks.image import InvertingGradients
+from gradiometer.attacks.matching.trial import Budget
 from gradiometer.core import Batch, Client, Recipe, Threat, cross_entropy, derive, play, simulate
 from gradiometer.models import convnet64, lenet, mlp, resnet18, vit
 from gradiometer.numerics.distances import Cosine
@@ -120,8 +121,6 @@ def steps(options: argparse.Namespace) -> bool:
             update = play(client, private, rng=derive(0), threat=Threat(labels=True))
             attack = InvertingGradients(iterations=10**6)
             problem, _ = attack._problem(update, derive(1))
-            from gradiometer.attacks.matching.trial import Budget
-
             trial = attack._trial(problem, Budget(evaluations=10**6), derive(2), None, again=False)
             ours = attack.optimizer.descend(trial)
             peer = Peer(options.peer_python, name, batch)
@@ -164,12 +163,11 @@ def attention(options: argparse.Namespace) -> bool:
                 Engine(model=model, loss=cross_entropy, recipe=recipe, distance=Cosine(), sent=sent, general=general)
                 for general in (False, True)
             )
-            decode = lambda u, y=y: Batch(x=u[0], y=y)  # noqa: E731
-            fast(start, decode)
-            slow(start, decode)
-            pairs = [
-                (seconds(lambda: fast(start, decode)), seconds(lambda: slow(start, decode))) for _ in range(options.repeats)
-            ]
+
+            def step(engine: Engine, start: list[torch.Tensor] = start, y: torch.Tensor = y) -> float:
+                return seconds(lambda: engine(start, lambda u: Batch(x=u[0], y=y)))
+
+            pairs = [(step(fast), step(slow)) for _ in range(options.repeats + 1)][1:]
             ratio = median_interval([other / own for own, other in pairs])
             own = sorted(p[0] for p in pairs)[len(pairs) // 2]
             floor = 7 * operations(model, x) / peak()
@@ -183,7 +181,14 @@ def attention(options: argparse.Namespace) -> bool:
     return all(good)
 
 
-SHAPES = [(3, 12, 32, 5, 2), (12, 12, 16, 5, 2), (12, 12, 8, 5, 1), (3, 64, 32, 3, 1), (64, 64, 32, 3, 1), (64, 128, 32, 3, 1)]
+SHAPES = [
+    (3, 12, 32, 5, 2),
+    (12, 12, 16, 5, 2),
+    (12, 12, 8, 5, 1),
+    (3, 64, 32, 3, 1),
+    (64, 64, 32, 3, 1),
+    (64, 128, 32, 3, 1),
+]
 SHAPES += [(256, 256, 32, 3, 1), (256, 256, 10, 3, 1), (64, 128, 32, 3, 2), (64, 128, 32, 1, 2), (128, 128, 16, 3, 1)]
 SHAPES += [(128, 256, 16, 3, 2), (256, 256, 8, 3, 1), (256, 512, 8, 3, 2), (512, 512, 4, 3, 1)]
 

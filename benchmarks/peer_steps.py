@@ -40,7 +40,9 @@ def main(name: str, batch: int) -> None:
     x, y = torch.randn(batch, 3, 32, 32), torch.arange(batch) % 10
     gradient = torch.autograd.grad(loss(model(x), y), list(model.parameters()))
     config = breaching.get_attack_config("invertinggradients", overrides=["optim.max_iterations=100000"])
-    attacker = breaching.attacks.prepare_attack(model, loss, config, {"device": torch.device("cpu"), "dtype": torch.float})
+    attacker = breaching.attacks.prepare_attack(
+        model, loss, config, {"device": torch.device("cpu"), "dtype": torch.float}
+    )
     payload = [{"parameters": list(model.parameters()), "buffers": list(model.buffers()), "metadata": Meta}]
     known = {"num_data_points": batch, "labels": y, "local_hyperparams": None}
     shared = [{"gradients": [value.detach() for value in gradient], "buffers": None, "metadata": known}]

@@ -45,7 +45,8 @@ def test_derivative_agrees_with_finite_differences(model: nn.Module, recipe: Rec
         model=model,
         loss=cross_entropy,
         recipe=recipe,
-        compare=SquaredL2().against(target),
+        distance=SquaredL2(),
+        sent=target,
         scale=scale,
         watch=frozenset({"1"}),
     )
@@ -66,7 +67,7 @@ def test_zero_at_the_true_batch_and_unknown_labels_are_differentiated(model: nn.
     logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     x = draw(1)
     sent = simulate(model, cross_entropy, recipe, Batch(x=x, y=logits.softmax(1))).values
-    engine = Engine(model=model, loss=cross_entropy, recipe=recipe, compare=SquaredL2().against(sent))
+    engine = Engine(model=model, loss=cross_entropy, recipe=recipe, distance=SquaredL2(), sent=sent)
     decode = lambda z: Batch(x=z[0], y=z[1].softmax(1))  # noqa: E731
     assert engine([x, logits], decode).value == pytest.approx(0, abs=1e-20)
     point = engine([draw(2), logits + 1], decode)
@@ -81,7 +82,7 @@ def test_nothing_is_left_behind(model: nn.Module) -> None:
         model, cross_entropy, recipe, Batch(x=draw(1), y=torch.tensor([0, 1, 2])), rng=torch.Generator()
     ).values
     engine = Engine(
-        model=model, loss=cross_entropy, recipe=recipe, compare=Cosine().against(sent), watch=frozenset({"1"})
+        model=model, loss=cross_entropy, recipe=recipe, distance=Cosine(), sent=sent, watch=frozenset({"1"})
     )
     x = draw(2)
     points = [engine([x], lambda z: Batch(x=z[0], y=torch.tensor([0, 1, 2]))) for _ in range(2)]
@@ -107,7 +108,7 @@ def test_attention_is_differentiated_twice() -> None:
     model, recipe, y = Attention(), Recipe(examples=2), torch.tensor([0, 1])
     x = torch.randn(2, 1, 4, 8, generator=torch.Generator().manual_seed(0))
     sent = simulate(model, cross_entropy, recipe, Batch(x=x, y=y)).values
-    engine = Engine(model=model, loss=cross_entropy, recipe=recipe, compare=Cosine().against(sent))
+    engine = Engine(model=model, loss=cross_entropy, recipe=recipe, distance=Cosine(), sent=sent)
     assert engine([x + 0.3 * x**2], lambda z: Batch(x=z[0], y=y)).gradient[0].abs().max() > 0
 
 
@@ -135,12 +136,12 @@ def test_refuses_what_does_not_depend_on_the_data_or_has_no_second_derivative() 
     x, y = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
     model, recipe = Squared(), Recipe(examples=2)
     sent = simulate(model, cross_entropy, recipe, Batch(x=x, y=y)).values
-    engine = Engine(model=model, loss=cross_entropy, recipe=recipe, compare=Cosine().against(sent))
+    engine = Engine(model=model, loss=cross_entropy, recipe=recipe, distance=Cosine(), sent=sent)
     with pytest.raises(NotApplicable, match="differentiated twice"):
         engine([x + 1], lambda z: Batch(x=z[0], y=y))
 
     linear = nn.Linear(4, 2)
     flat = lambda model, batch: model(torch.zeros(1, 4)).sum()  # noqa: E731
-    engine = Engine(model=linear, loss=flat, recipe=recipe, compare=Cosine().against({"weight": torch.ones(2, 4)}))
+    engine = Engine(model=linear, loss=flat, recipe=recipe, distance=Cosine(), sent={"weight": torch.ones(2, 4)})
     with pytest.raises(NotApplicable, match="does not depend"):
         engine([x], lambda z: Batch(x=z[0], y=y))

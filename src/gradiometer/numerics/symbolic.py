@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from gradiometer.core import NotApplicable
@@ -23,6 +26,23 @@ class _Tracer(fx.Tracer):
         return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
 
 
+@contextmanager
+def _recorded_functions() -> Iterator[None]:
+    """Inside, custom autograd functions write their call down as well: torch's own code crashes on a stand-in."""
+    function, apply = torch.autograd.Function, vars(torch.autograd.Function)["apply"]
+
+    def record(cls: type, *arguments: Any, **options: Any) -> Any:
+        stands = [argument for argument in arguments if type(argument) is _Stand]
+        call = apply.__get__(None, cls)
+        return stands[0].tracer.create_proxy("call_function", call, arguments, options) if stands else call(*arguments)
+
+    function.apply = classmethod(record)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        function.apply = apply  # type: ignore[method-assign]
+
+
 def symbolic(model: nn.Module) -> fx.GraphModule:
     """The calls that the model makes, in order; torch's own modules are single calls.
 
@@ -30,7 +50,8 @@ def symbolic(model: nn.Module) -> fx.GraphModule:
         NotApplicable: the control flow depends on the data.
     """
     try:
-        return fx.GraphModule(model, _Tracer().trace(model))
+        with _recorded_functions():
+            return fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:  # torch.fx raises whatever the model's own code raises on a proxy
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NotApplicable(

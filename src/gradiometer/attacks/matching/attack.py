@@ -100,6 +100,7 @@ class Matching(Attack):
             notes={
                 "labels": source,
                 "distance": best.distance,
+                "engine": problem.engine.path,
                 "iterations": sum(trial.evaluations for trial in trials),
                 "stopped": [trial.stopped for trial in trials],
                 "objectives": [trial.value for trial in trials],

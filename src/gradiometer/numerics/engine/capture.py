@@ -20,14 +20,15 @@ from gradiometer.numerics.symbolic import symbolic
 from . import elementwise, layers
 from .fixed import MaxPooled, Product, Softmax
 from .program import Program
-from .rule import Linear, Local, Reshape, Rule, Slot, Source, Sum
+from .rule import Linear, Local, Permuted, Reshape, Rule, Slot, Source, Sum, Times
 
 _RESHAPES: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze}
 _RESHAPES |= {"flatten", "unflatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous"}
 _SUMS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
-_LINEAR: set[Any] = {torch.mean, torch.sum, F.avg_pool2d, F.adaptive_avg_pool2d, torch.cat, torch.permute}
-_LINEAR |= {torch.transpose, operator.getitem, operator.neg, "mean", "sum", "permute", "transpose", "expand", "chunk"}
+_LINEAR: set[Any] = {torch.mean, torch.sum, F.avg_pool2d, F.adaptive_avg_pool2d, torch.cat}
+_LINEAR |= {operator.getitem, operator.neg, "mean", "sum", "expand", "chunk"}
 _LINEAR |= {torch.chunk, torch.split, torch.unbind, "split", "unbind"}
+_PERMUTATIONS: set[Any] = {torch.permute, torch.transpose, "permute", "transpose"}
 _SCALINGS: set[Any] = {operator.mul, operator.truediv, torch.mul, torch.div}
 _PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.bmm, "matmul"}
 _CURVES: dict[Any, str] = {torch.sigmoid: "sigmoid", F.sigmoid: "sigmoid", torch.tanh: "tanh", F.tanh: "tanh"}
@@ -76,7 +77,10 @@ class _Reader:
         given = [node for node in nodes if node.op == "placeholder"]
         self.calls = Counter(node.target for node in nodes if node.op == "call_module")
         self.uses = Counter(
-            id(p) for target, n in self.calls.items() for p in self.model.get_submodule(str(target)).parameters() for _ in range(n)
+            id(p)
+            for target, n in self.calls.items()
+            for p in self.model.get_submodule(str(target)).parameters()
+            for _ in range(n)
         )
         self.uses.update(id(operator.attrgetter(str(n.target))(self.model)) for n in nodes if n.op == "get_attr")
         for node in nodes:
@@ -101,11 +105,11 @@ class _Reader:
         live = list(dict.fromkeys(n for n in node.all_input_nodes if n.name in self.number or n.name in self.several))
         call = self._call(node, [n.name for n in live])
         value = self.values[node.name] = call(*(self.values[n.name] for n in live))
-        if isinstance(value, (tuple, list)) and live:
+        if isinstance(value, (tuple, list)) and live and any(isinstance(entry, Tensor) for entry in value):
             self.several[node.name] = (call, [n.name for n in live])
             return
         module = self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if module is not None and live:
+        if module is not None and live and live[0].name in self.number:
             self.watched.setdefault(str(node.target), self.number[live[0].name])
         if not isinstance(value, Tensor) or not (live or self._trained(module)):
             return
@@ -114,8 +118,12 @@ class _Reader:
             last = call
             self._write(node, Linear(lambda *a: last(before(*a))), [self.number[n] for n in names])
             return
+        if any(n.name in self.several for n in live):
+            raise NotApplicable(f"{node.target} takes several tensors in one")
         numbers = [self.number[n.name] for n in live]
         rule = self._of_module(module, call, value, live) if module is not None else self._of_function(node, call, live)
+        if isinstance(rule, (Linear, Local)) and not _depends(call, [self.values[n.name] for n in live]):
+            return  # sizes and flags made of a tensor are constants
         if rule is None:
             self.number[node.name] = numbers[0]
         elif isinstance(rule, list):
@@ -209,9 +217,14 @@ class _Reader:
             return Reshape(call)
         if target in _SUMS and "alpha" not in node.kwargs and not (len(live) == 1 and node.args[0] is node.args[1]):
             return Sum(call)
+        if target in _PERMUTATIONS:
+            return Permuted(_order(call, self.values[live[0].name].ndim))
         if target in _LINEAR and constant:
             return Linear(call)
         if target in _SCALINGS and len(live) == 1 and constant and node.args[0] is live[0]:
+            factor = node.args[1]
+            if isinstance(factor, (int, float)):
+                return Times(1 / factor if target in {operator.truediv, torch.div} else factor)
             return Linear(call)
         if target in _PRODUCTS and len(live) == 2 and self._alike(live):
             return Product()
@@ -230,3 +243,14 @@ class _Reader:
     def _last_dimension(self, node: fx.Node) -> bool:
         dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
         return dim in {-1, self.values[node.name].ndim - 1} and "dtype" not in node.kwargs
+
+
+def _depends(call: Callable[..., Tensor], inputs: list[Tensor]) -> bool:
+    """Whether the result can be differentiated by the inputs."""
+    with torch.enable_grad():
+        return call(*(value.detach().requires_grad_() for value in inputs)).requires_grad
+
+
+def _order(call: Callable[..., Tensor], dims: int) -> tuple[int, ...]:
+    """What a call that permutes dimensions does, read off a tensor whose sizes are all different."""
+    return tuple(size - 1 for size in call(torch.empty(tuple(range(1, dims + 1)), device="meta")).shape)

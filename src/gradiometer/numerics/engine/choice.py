@@ -18,7 +18,7 @@ DIRECT = 1 / 110e9
 """The same of torch's convolutions, where channels are many."""
 TOUCH = 0.45e-9
 """Seconds to read or write one number of a tensor that does not fit the cache."""
-MOVE = 0.8e-9
+MOVE = 0.5e-9
 """Seconds to gather or scatter one number."""
 SIDE = 10
 """A product is slower by (1 + SIDE / its shortest side)."""
@@ -39,14 +39,13 @@ def convolution(geometry: Geometry, *, ghosts: bool) -> str:
 
 def costs_of(g: Geometry) -> dict[str, float]:
     """Predicted seconds of all four passes of a convolution, by way."""
-    n, inputs, height, width = g.shape
-    tall, wide = g.sides
+    (n, inputs), (tall, wide) = g.shape[:2], g.sides
     rows, window = n * tall * wide, g.kernel[0] * g.kernel[1] * inputs // g.groups
     costs = {"direct": _direct(g, rows, window)}
     if g.groups > 1:
         return costs
     gathering = 0.0 if window == inputs else 2 * MOVE * rows * window + 2 * MOVE * rows * window
-    calls = CALL * 6 * sum(g.kernel)
+    calls = 12 * CALL
     costs["unfolded"] = _matrix(rows, g.outputs, window) + gathering + calls
     costs["ghost"] = _matrix(rows, g.outputs, window, True) + gathering + calls
     if g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and max(g.padding) < 3:
@@ -71,7 +70,7 @@ def _matrix(rows: int, outputs: int, inputs: int, ghost: bool = False) -> float:
 def _direct(g: Geometry, rows: int, window: int) -> float:
     narrow = min(g.outputs, g.shape[1]) // g.groups
     each = 2 * rows * window * g.outputs * DIRECT * (1 + 2 * SIDE / narrow + 4 * SIDE / max(rows, 1))
-    return 7 * (each + 12 * CALL + TOUCH * window * g.outputs) + 10 * TOUCH * window * g.outputs
+    return 7 * (each + 16 * CALL + TOUCH * window * g.outputs) + 10 * TOUCH * window * g.outputs
 
 
 def _winograd(g: Geometry, m: int) -> float:

@@ -8,7 +8,7 @@ the weights are built once (they are the update) and never differentiated by the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradiometer.core import Batch, Loss, NotApplicable, Recipe, simulate
-
 from gradiometer.numerics.distances import Comparison
 from gradiometer.numerics.terms import watching
 

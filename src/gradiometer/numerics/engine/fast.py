@@ -16,6 +16,8 @@ from gradiometer.core import Batch, Values, in_mode
 from gradiometer.numerics.distances import Combined, Distance, Paired, Products
 
 from .capture import capture
+from .elementwise import Kinked
+from .fixed import MaxPooled
 from .matrix import Dense, Matrix
 from .point import Decode, Penalty, Point
 from .unfolded import Unfolded
@@ -50,7 +52,12 @@ class Fast:
         self._distance, self._scale, self.shape = distance, scale, x.shape
         self._paired = distance if isinstance(distance, Paired) else None
         with in_mode(model, mode):
-            self.program = capture(model, x, frozenset(sent), ghosts=ghosts and self._paired is not None)
+            exact = (
+                self._paired is not None and not self._paired.asks_gap
+            )  # |s - t| is not told by products near a match
+            self.program = capture(model, x, frozenset(sent), ghosts=ghosts and exact)
+        single = x.dtype == torch.float32
+        self.kinked = single and any(isinstance(rule, (Kinked, MaxPooled)) for rule in self.program.rules)
         self._slots = {slot.name: slot for slot in self.program.slots if slot.name}
         self._compare = distance.against({name: sent[name] for name in self._slots})
         self._ghosts = [m for m in map(_ghost, self.program.rules) if m is not None]
@@ -80,20 +87,7 @@ class Fast:
             delta = self._loss(self.program.forward(x.detach()), y.detach())
             self.program.backward(delta)
             found = self._compared()
-        extra, inner, pulls = None, {}, []
-        if penalty is not None:
-            seen = {name: self.program.values[i].detach() for name, i in self.program.watched.items() if i}
-            features = {name: [value.requires_grad_()] for name, value in seen.items()}
-            with torch.enable_grad():
-                features.update({name: [x] for name, i in self.program.watched.items() if not i})
-                extra = penalty(batch, features)
-            asked = [(self.program.watched[n], v[0]) for n, v in features.items() if self.program.watched[n]]
-            if asked and extra.requires_grad:
-                pulls = torch.autograd.grad(
-                    extra, [v for _, v in asked], retain_graph=True, materialize_grads=True
-                )
-                for (i, _), value in zip(asked, pulls):
-                    inner[i] = inner[i] + value if i in inner else value
+        extra, inner = (None, {}) if penalty is None else self._penalized(penalty, batch)
         with torch.no_grad():
             by_x, by_y = self._second(inner)
         roots, weights = [x], [by_x]
@@ -105,6 +99,17 @@ class Fast:
             roots, weights = [*roots, extra], [*weights, torch.ones_like(extra)]
         slopes = torch.autograd.grad(roots, leaves, weights, materialize_grads=True)
         return Point(value=total, distance=found, gradient=list(slopes))
+
+    def _penalized(self, penalty: Penalty, batch: Batch) -> tuple[Tensor, dict[int, Tensor]]:
+        """The priors, with their graph to the batch, and their derivatives by the inner tensors that they read."""
+        watched, values = self.program.watched, self.program.values
+        hidden = {i: values[i].detach().requires_grad_() for i in watched.values() if i}
+        with torch.enable_grad():
+            extra = penalty(batch, {name: [hidden[i] if i else batch["x"]] for name, i in watched.items()})
+        if not (hidden and extra.requires_grad):
+            return extra, {}
+        pulls = torch.autograd.grad(extra, list(hidden.values()), retain_graph=True, materialize_grads=True)
+        return extra, dict(zip(hidden, pulls))
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The derivative of the scaled mean cross-entropy by the logits."""
@@ -133,13 +138,12 @@ class Fast:
                 slot.gradient.copy_(slot.own(cotangents[slot.name]))
                 slot.move = slot.gradient
             return float(value)
-        gradient, sent = self._gradient, self._sent
-        apart = (gradient - sent).norm().square() if self._paired.asks_gap else gradient.new_zeros(())
-        totals = torch.stack([torch.dot(gradient, sent), torch.dot(gradient, gradient), apart]).tolist()
+        formed, sent = self._gradient, self._sent
+        apart = (formed - sent).norm().square() if self._paired.asks_gap else formed.new_zeros(())
+        totals = torch.stack([torch.dot(formed, sent), torch.dot(formed, formed), apart]).tolist()
         for matrix in self._ghosts:
             pair, own = matrix.products().tolist()
             totals[0], totals[1] = totals[0] + pair, totals[1] + own
-            totals[2] += max(own - 2 * pair + matrix.length, 0.0)
         found = self._paired.combine(Products(inner=totals[0], squared=totals[1], gap=totals[2]), self._length)
         self._turn(found)
         return found.value
@@ -154,5 +158,3 @@ class Fast:
 
 def _ghost(rule: object) -> Matrix | None:
     return rule.matrix if isinstance(rule, (Dense, Unfolded)) and rule.matrix.ghost else None
-
-

@@ -116,4 +116,3 @@ def _scales(
     if weight is None and bias is None:
         return []
     return [Scaled(_slot(weight, names), _slot(bias, names), None, None, list(over), shape)]
-

@@ -32,12 +32,11 @@ class Matrix:
     def __init__(self, weight: Slot, rows: int, *, ghost: bool = False) -> None:
         self.slot, self.ghost, self._count = weight, ghost, rows
         self._up, self._down = Packed(weight.value, rows), Packed(weight.value.t().contiguous(), rows)
-        self.length = self.along = self.across = 0.0
+        self.along = self.across = 0.0
 
     def send(self, sent: Tensor) -> None:
         """Takes T [out, in], what a ghost is compared with."""
         self._sent_up, self._sent_down = Packed(sent, self._count), Packed(sent.t().contiguous(), self._count)
-        self.length = float(sent.double().square().sum())
 
     def forward(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """[r, in] to [r, out]."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .rule import Moves, Rule, Slot
+from .rule import Moves, Rule, Slot, total
 
 aten = torch.ops.aten
 
@@ -28,7 +28,9 @@ class Normalized(Rule):
     def forward(self, *inputs: Tensor) -> Tensor:
         self._input = self._grouped(inputs[0]).contiguous()
         self._size = [self._input.shape[-1]]
-        self._output, self._mean, self._inverse = torch.native_layer_norm(self._input, self._size, None, None, self._eps)
+        self._output, self._mean, self._inverse = torch.native_layer_norm(
+            self._input, self._size, None, None, self._eps
+        )
         return self._back(self._output)
 
     def _through(self, value: Tensor) -> Tensor:
@@ -96,9 +98,10 @@ class Scaled(Rule):
         self._scale, self._offset = scale, offset
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        self._input = inputs[0]
-        result = inputs[0] if self._scale is None else inputs[0] * self._scale
-        return result if self._offset is None else result + self._offset
+        (self._input,) = inputs
+        if self._scale is None or self._offset is None:
+            return inputs[0] if self._scale is None else inputs[0] * self._scale
+        return torch.addcmul(self._offset, inputs[0], self._scale)
 
     def backward(self, delta: Tensor, needed: bool) -> tuple[Tensor | None, ...]:
         self._delta = delta
@@ -130,18 +133,19 @@ class Scaled(Rule):
 
     def tangent(self, *moves: Moves) -> Moves:
         (self._move,) = moves
-        moved = None if self._move is None else self._through(self._move)
         weight = None if self._weight is None else self._weight.move
-        bias = None if self._bias is None else self._bias.move
+        shift = None if self._bias is None or self._bias.move is None else self._bias.move.reshape(self._shape)
         self._turn = None
         if weight is not None:
             self._turn = weight.reshape(self._shape) * (1 if self._inverse is None else self._inverse)
-            centered = self._input if self._mean is None else self._input - self._mean
-            moved = centered * self._turn if moved is None else torch.addcmul(moved, centered, self._turn)
-        if bias is not None:
-            shift = bias.reshape(self._shape)
-            moved = shift.expand_as(self._input) if moved is None else moved + shift
-        return moved
+            if self._mean is not None:
+                shift = -self._mean * self._turn if shift is None else shift - self._mean * self._turn
+        if self._turn is None:
+            return total(None if self._move is None else self._through(self._move), shift)
+        moved = self._input * self._turn if shift is None else torch.addcmul(shift, self._input, self._turn)
+        if self._move is None:
+            return moved
+        return moved.add_(self._move) if self._scale is None else moved.addcmul_(self._move, self._scale)
 
     def pull(self, delta: Tensor) -> tuple[Tensor | None, ...]:
         self._delta_move = delta

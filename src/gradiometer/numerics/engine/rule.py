@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Moves = Tensor | None
 
@@ -105,6 +106,25 @@ class Linear(Rule):
         return self.backward(delta, True)
 
 
+class Times(Rule):
+    """A multiple of the input."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] * self._factor
+
+    def backward(self, delta: Tensor, needed: bool) -> tuple[Tensor | None, ...]:
+        return (delta * self._factor,)
+
+    def tangent(self, *moves: Moves) -> Moves:
+        return None if moves[0] is None else moves[0] * self._factor
+
+    def pull(self, delta: Tensor) -> tuple[Tensor | None, ...]:
+        return (delta * self._factor,)
+
+
 class Reshape(Rule):
     """Keeps the numbers and their order."""
 
@@ -123,6 +143,30 @@ class Reshape(Rule):
 
     def pull(self, delta: Tensor) -> tuple[Tensor | None, ...]:
         return (delta.reshape(self._shape),)
+
+
+class Permuted(Rule):
+    """Another order of the dimensions.
+
+    Args:
+        order: as `permute` takes it.
+    """
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        self._order = order
+        self._back = tuple(order.index(i) for i in range(len(order)))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].permute(self._order)
+
+    def backward(self, delta: Tensor, needed: bool) -> tuple[Tensor | None, ...]:
+        return (delta.permute(self._back),)
+
+    def tangent(self, *moves: Moves) -> Moves:
+        return None if moves[0] is None else moves[0].permute(self._order)
+
+    def pull(self, delta: Tensor) -> tuple[Tensor | None, ...]:
+        return (delta.permute(self._back),)
 
 
 class Sum(Rule):
@@ -185,7 +229,7 @@ class Local(Rule):
         self._function = function
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             self._inputs = [value.detach().requires_grad_() for value in inputs]
             self._output = self._function(*self._inputs)
         self._pulled: tuple[Tensor, ...] | None = None

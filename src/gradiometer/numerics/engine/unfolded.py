@@ -126,11 +126,22 @@ class Direct(Rule):
         g = self._g
         return F.conv2d(value, kernel, bias, g.stride, g.padding, g.dilation, g.groups)
 
-    def _transposed(self, delta: Tensor, kernel: Tensor, by_input: bool, by_kernel: bool) -> tuple[Tensor, Tensor]:
+    def _pulled(self, delta: Tensor, value: Tensor, kernel: Tensor, *wanted: bool) -> tuple[Tensor | None, ...]:
+        """The derivatives by input and kernel that are wanted."""
         g = self._g
-        settings = None, g.stride, g.padding, g.dilation, False, (0, 0), g.groups, (by_input, by_kernel, False)
-        by_input_of, by_kernel_of, _ = aten.convolution_backward(delta, self._input, kernel, *settings)
-        return by_input_of, by_kernel_of
+        settings = None, g.stride, g.padding, g.dilation, False, (0, 0), g.groups, (*wanted, False)
+        found: tuple[Tensor | None, ...] = aten.convolution_backward(delta, value, kernel, *settings)
+        return found[:2]
+
+    def _by_input(self, delta: Tensor, kernel: Tensor) -> Tensor:
+        pulled, _ = self._pulled(delta, self._input, kernel, True, False)
+        assert pulled is not None
+        return pulled
+
+    def _by_kernel(self, delta: Tensor, value: Tensor) -> Tensor:
+        _, pulled = self._pulled(delta, value, self._kernel, False, True)
+        assert pulled is not None
+        return pulled
 
     def forward(self, *inputs: Tensor) -> Tensor:
         self._input = inputs[0].contiguous(memory_format=torch.channels_last)
@@ -138,14 +149,12 @@ class Direct(Rule):
 
     def backward(self, delta: Tensor, needed: bool) -> tuple[Tensor | None, ...]:
         self._delta = delta = delta.contiguous(memory_format=torch.channels_last)
-        forms = self._weight.gradient is not None
         self._bias.backward(last(delta))
-        if not (needed or forms):
-            return (None,)
-        pulled, gradient = self._transposed(delta, self._kernel, needed, forms)
-        if self._weight.gradient is not None:
+        forms = self._weight.gradient is not None
+        pulled, gradient = self._pulled(delta, self._input, self._kernel, needed, forms)
+        if self._weight.gradient is not None and gradient is not None:
             self._natural(self._weight.gradient).copy_(gradient)
-        return (pulled if needed else None,)
+        return (pulled,)
 
     def tangent(self, *moves: Moves) -> Moves:
         (self._move,) = moves
@@ -159,18 +168,15 @@ class Direct(Rule):
 
     def pull(self, delta: Tensor) -> tuple[Tensor | None, ...]:
         self._delta_move = delta = delta.contiguous(memory_format=torch.channels_last)
-        pulled, _ = self._transposed(delta, self._kernel, True, False)
+        pulled = self._by_input(delta, self._kernel)
         if self._weight.move is not None:
-            pulled = pulled + self._transposed(self._delta, self._natural(self._weight.move), True, False)[0]
+            pulled = pulled + self._by_input(self._delta, self._natural(self._weight.move))
         return (pulled,)
 
     def collect(self) -> None:
         self._bias.collect(last(self._delta_move))
-        if self._weight.change is None:
-            return
-        change = self._transposed(self._delta_move, self._kernel, False, True)[1]
-        if self._move is not None:
-            kept, self._input = self._input, self._move
-            change = change + self._transposed(self._delta, self._kernel, False, True)[1]
-            self._input = kept
-        self._natural(self._weight.change).copy_(change)
+        if self._weight.change is not None:
+            change = self._by_kernel(self._delta_move, self._input)
+            if self._move is not None:
+                change = change + self._by_kernel(self._delta, self._move)
+            self._natural(self._weight.change).copy_(change)

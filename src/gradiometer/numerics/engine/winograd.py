@@ -146,7 +146,8 @@ class Winograd(Rule):
         if self._turn is not None:
             own = self._turn.mT
             products = self._input @ own if products is None else products.baddbmm_(self._input, own)
-        return None if products is None else self._picture(self._bias.tangent(self._to_output(products)))
+        moved = self._bias.tangent(None if products is None else self._to_output(products))
+        return None if moved is None else self._picture(moved)
 
     def pull(self, delta: Tensor) -> tuple[Tensor | None, ...]:
         self._rows_move = last(delta)
