@@ -5,7 +5,7 @@
     python benchmarks/engine.py rule
 
 `steps`: an iteration of Inverting Gradients (cosine, total variation, signed Adam) on pictures of `cifar10_test3000`, ours in this
-process and the peer's in its own, in turn; the factor is the median of the ratios of neighbors. The floor is what seven (a ghost
+process and the peer's in its own, in turns; the factor is the median of the ratios of neighbors. The floor is what seven (a ghost
 layer: six) products of the forward's size take at the rate of a matrix product of 1024, measured beside.
 `attention`: the same against double backward, as the peer has no such victims. `rule`: predicted and measured seconds of
 every way to compute a convolution. One thread. The peer's environment is that of benchmarks/matching.py.
@@ -17,7 +17,7 @@ import argparse
 import resource
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -34,6 +34,8 @@ from gradiometer.numerics.engine.rule import Slot
 from gradiometer.numerics.intervals import median_interval
 
 S = (3, 32, 32)
+TURN = 0.2
+"""Seconds of one turn: a cold cache after every change of process would count on small networks."""
 VICTIMS: dict[str, tuple[Callable[[], nn.Module], dict[int, float]]] = {
     "lenet": (lambda: lenet(S, 10), {1: 3.0, 8: 2.5}),
     "mlp": (lambda: mlp(S, 10, widths=(1024, 1024, 1024)), {1: 7.0, 8: 4.0}),
@@ -96,9 +98,10 @@ class Peer:
             raise SystemExit("error: the peer ended; run benchmarks/peer_steps.py by hand to see why")
         return words
 
-    def step(self) -> float:
+    def steps(self, count: int) -> float:
+        """CPU seconds of so many iterations."""
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{count}\n")
         self._process.stdin.flush()
         spent, memory = map(float, self._line())
         self.memory = memory
@@ -124,7 +127,14 @@ def steps(options: argparse.Namespace) -> bool:
             trial = attack._trial(problem, Budget(evaluations=10**6), derive(2), None, again=False)
             ours = attack.optimizer.descend(trial)
             peer = Peer(options.peer_python, name, batch)
-            pairs = [(seconds(lambda it=ours: next(it)), peer.step()) for _ in range(options.repeats + 2)][2:]
+
+            def turn(count: int, ours: Iterator[None] = ours, peer: Peer = peer) -> tuple[float, float]:
+                own = seconds(lambda: [next(ours) for _ in range(count)])
+                return own / count, peer.steps(count) / count
+
+            turn(2)
+            count = max(1, round(TURN / turn(1)[0]))
+            pairs = [turn(count) for _ in range(options.repeats)]
             peer.end()
             ratio = median_interval([theirs / own for own, theirs in pairs])
             own = sorted(p[0] for p in pairs)[len(pairs) // 2]

@@ -2,8 +2,8 @@
 
     python peer_steps.py MODEL BATCH
 
-MODEL is one of `lenet`, `mlp`, `convnet64`, `resnet18`. Writes `ready`; then makes one iteration of its `invertinggradients` for
-every line that it reads, and writes the iteration's CPU seconds and, behind it, the process' largest memory in MiB.
+MODEL is one of `lenet`, `mlp`, `convnet64`, `resnet18`. Writes `ready` and its number of parameters; then, for every number that it reads,
+makes that many iterations of its `invertinggradients`, and writes their CPU seconds and the process' largest memory in MiB.
 """
 
 from __future__ import annotations
@@ -47,18 +47,16 @@ def main(name: str, batch: int) -> None:
     known = {"num_data_points": batch, "labels": y, "local_hyperparams": None}
     shared = [{"gradients": [value.detach() for value in gradient], "buffers": None, "metadata": known}]
     parameters = sum(p.numel() for p in model.parameters())
-    began: list[float] = []
+    left, began = 0, 0.0
     objective = attacker._compute_objective
 
     def stepping(*args: object, **options: object) -> object:
-        if began:
+        nonlocal left, began
+        if not left:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print(time.process_time() - began[-1], memory, file=out, flush=True)
-        else:
-            print("ready", parameters, file=out, flush=True)
-        if not sys.stdin.readline():
-            os._exit(0)
-        began.append(time.process_time())
+            print(*((time.process_time() - began, memory) if began else ("ready", parameters)), file=out, flush=True)
+            left, began = int(sys.stdin.readline() or os._exit(0)), time.process_time()
+        left -= 1
         return objective(*args, **options)
 
     attacker._compute_objective = stepping

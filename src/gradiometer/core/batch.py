@@ -93,8 +93,7 @@ class Field:
 
     def clamp(self, value: Tensor) -> Tensor:
         """Projects normalized values to the legal box."""
-        natural = self.denormalize(value).clamp(self.low, self.high)
-        return self.normalize(natural)
+        return value.clamp(*self.bounds(value))
 
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Lower and upper limits in normalized units, broadcastable to `[n, *shape]`."""

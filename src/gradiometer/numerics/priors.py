@@ -64,8 +64,10 @@ def total_variation(
     if double_opponents and x.shape[1] == 3:
         red, green, blue = x.unbind(1)
         x = torch.stack([red, green, blue, red - green, red - blue, green - blue], 1)
-    across = F.pad(x[..., :, 1:] - x[..., :, :-1], (0, 1)).abs()
-    down = F.pad(x[..., 1:, :] - x[..., :-1, :], (0, 0, 0, 1)).abs()
+    across, down = (x[..., :, 1:] - x[..., :, :-1]).abs(), (x[..., 1:, :] - x[..., :-1, :]).abs()
+    if inner == outer == 1:
+        return (across.sum() + down.sum()) / x.numel()
+    across, down = F.pad(across, (0, 1)), F.pad(down, (0, 0, 0, 1))
     if inner != 1:
         across, down = across**inner, down**inner
     total = across + down

@@ -2,5 +2,6 @@
 
 from .attack import Matching
 from .descent import LBFGS, Adam, Descent
+from .gauss_newton import GaussNewton
 
-__all__ = ["LBFGS", "Adam", "Descent", "Matching"]
+__all__ = ["LBFGS", "Adam", "Descent", "GaussNewton", "Matching"]

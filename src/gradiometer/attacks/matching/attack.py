@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update, spawn
-from gradiometer.numerics.distances import Cosine, Distance
+from gradiometer.numerics.distances import Cosine, Distance, SquaredL2
 from gradiometer.numerics.median import median_filter
 from gradiometer.numerics.priors import Prior, TotalVariation
 
-from .descent import Adam, Descent
+from .descent import LBFGS, Adam, Descent
+from .gauss_newton import GaussNewton
 from .problem import Problem, pictures, simulated_client
 from .starts import HeadStart, Start, head_start
 from .trial import Budget, Exhausted, Trial
@@ -29,7 +30,7 @@ class Matching(Attack):
     Args:
         distance: of updates.
         priors: penalties on the pictures.
-        optimizer: `Adam` or `LBFGS`, with step size and schedule.
+        optimizer: `Adam` or `LBFGS`, with step size and schedule, or `GaussNewton` for smooth networks.
         start: `randn`, `gray`, `mean` (of the public data), `patterned` (a repeated tile) or `zeros`; or an attack, from
             whose pictures the descent goes on, with its labels where no others are known (from gray if it finds none).
         boxed: pictures are brought back to their legal range after every step.
@@ -76,6 +77,8 @@ class Matching(Attack):
         ]
         if self.seconds is not None and not self.seconds > 0:
             problems.append(f"seconds must be positive, got {self.seconds}")
+        if isinstance(self.optimizer, GaussNewton) and (self.priors or not isinstance(self.distance, SquaredL2)):
+            problems.append("GaussNewton solves for the update alone: distance = SquaredL2(), priors = ()")
         if problems:
             raise BadConfig(f"{type(self).__name__} cannot run with these settings", problems=problems)
 
@@ -116,7 +119,8 @@ class Matching(Attack):
     def observing(self, channel: Channel) -> Matching:
         labels = None if self.labels is None else self.labels.observing(channel) or self.labels
         start = self.start.observing(channel) or self.start if isinstance(self.start, Attack) else self.start
-        return replace(self, channel=channel, labels=labels, start=start)
+        optimizer = LBFGS() if isinstance(self.optimizer, GaussNewton) else self.optimizer  # a likelihood is no square
+        return replace(self, channel=channel, labels=labels, start=start, optimizer=optimizer)
 
     def _problem(self, update: Update, rng: torch.Generator, start: HeadStart | None = None) -> tuple[Problem, str]:
         like = pictures(update, type(self).__name__)
@@ -159,6 +163,7 @@ class Matching(Attack):
         return Trial(
             unknowns=problem.start(kind, rng, again=again, x=None if start is None else start.x),
             objective=problem.objective,
+            linearize=problem.slope,
             project=problem.project,
             budget=budget,
             rng=rng,

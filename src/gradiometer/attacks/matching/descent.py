@@ -70,12 +70,13 @@ class Adam:
             rate = self.lr * factor(self.schedule, progress) * min(1.0, count / max(self.warmup, 1))
             moved = []
             for i, (value, slope) in enumerate(zip(trial.unknowns, gradient)):
-                first[i] = low * first[i] + (1 - low) * slope
-                second[i] = high * second[i] + (1 - high) * slope.square()
-                step = first[i] / (1 - low**count) / ((second[i] / (1 - high**count)).sqrt() + 1e-8)
+                first[i].lerp_(slope, 1 - low)
+                second[i].mul_(high).addcmul_(slope, slope, value=1 - high)
+                spread = second[i].sqrt().div_((1 - high**count) ** 0.5).add_(1e-8)
+                step = torch.addcdiv(value, first[i], spread, value=-rate / (1 - low**count))
                 if self.langevin:
-                    step = step + self.langevin * torch.randn(value.shape, generator=trial.rng).to(value)
-                moved.append(value - rate * step)
+                    step.sub_(torch.randn(value.shape, generator=trial.rng).to(value), alpha=rate * self.langevin)
+                moved.append(step)
             trial.unknowns = trial.project(moved)
             yield
 

@@ -20,7 +20,7 @@ from gradiometer.core import (
     trainable,
 )
 from gradiometer.numerics.distances import ChannelDistance, Distance
-from gradiometer.numerics.engine import Engine, Point
+from gradiometer.numerics.engine import Engine, Point, Slope
 from gradiometer.numerics.terms import Inputs, Iterate, Term
 
 from .starts import Start, picture_start
@@ -69,6 +69,10 @@ class Problem:
         """Pictures brought back to their limits, if the attack is boxed."""
         x = self.field.clamp(unknowns[0]) if self.boxed else unknowns[0]
         return [x, *unknowns[1:]]
+
+    def slope(self, unknowns: Sequence[Tensor]) -> Slope:
+        """The update around these unknowns, linear."""
+        return self.engine.slope(unknowns, self.decode)
 
     def objective(self, unknowns: Sequence[Tensor], consensus: Tensor | None = None) -> Point:
         """Distance plus priors, with the derivative by every unknown."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gradiometer.numerics.engine import Point
+from gradiometer.numerics.engine import Point, Slope
 
 CURVE_POINTS = 100
 
@@ -43,12 +43,14 @@ class Trial:
     Args:
         unknowns: the start.
         objective: value and gradient at given unknowns, given the mean picture of all starts.
+        linearize: the update's residual and Jacobian there.
         project: brings unknowns back to their legal values.
         rng: for noise in the descent.
     """
 
     unknowns: list[Tensor]
     objective: Callable[[Sequence[Tensor], Tensor | None], Point]
+    linearize: Callable[[Sequence[Tensor]], Slope]
     project: Callable[[Sequence[Tensor]], list[Tensor]]
     budget: Budget
     rng: torch.Generator
@@ -72,10 +74,29 @@ class Trial:
         Raises:
             Exhausted: nothing is left of the budget, no progress for `patience` evaluations, or the objective is not finite.
         """
-        if self.evaluations and self.progress >= 1:  # the first is always made, however slow the machine
-            self.stop("budget" if self.evaluations >= self.budget.evaluations else "seconds")
+        self.spend(1)
         point = self.objective(unknowns, self.consensus)
-        self.evaluations += 1
+        self._note(point, unknowns)
+        return point
+
+    def spend(self, evaluations: int) -> None:
+        """Counts work that is worth so many evaluations. The first is always made, however slow the machine.
+
+        Raises:
+            Exhausted: nothing is left of the budget.
+        """
+        if self.evaluations and self.progress >= 1:
+            self.stop("budget" if self.evaluations >= self.budget.evaluations else "seconds")
+        self.evaluations += evaluations
+
+    def note_residual(self, residual: Tensor, unknowns: Sequence[Tensor]) -> float:
+        """Remembers unknowns whose distance is the squared length of a residual, and returns it."""
+        self.spend(1)
+        value = float(residual.square().sum())
+        self._note(Point(value=value, distance=value, gradient=[]), unknowns)
+        return value
+
+    def _note(self, point: Point, unknowns: Sequence[Tensor]) -> None:
         self.values.append(point.value)
         if not math.isfinite(point.value):
             self.stop("objective not finite")
@@ -86,7 +107,6 @@ class Trial:
             self._mark = (self.value, self.evaluations)
         elif self.budget.patience is not None and self.evaluations - self._mark[1] >= self.budget.patience:
             self.stop("plateau")
-        return point
 
     def stop(self, reason: str) -> None:
         """Ends this trial."""

@@ -2,5 +2,6 @@
 
 from .engine import Engine
 from .point import Point
+from .slope import Slope
 
-__all__ = ["Engine", "Point"]
+__all__ = ["Engine", "Point", "Slope"]

@@ -60,7 +60,7 @@ class Eager:
         # Fused attention has no second derivative; the plain formula has.
         with torch.enable_grad(), watching(self.model, self.watch) as inputs, sdpa_kernel(SDPBackend.MATH):
             batch = decode(leaves)
-            simulated = self._simulate(batch)
+            simulated = self.simulated(batch)
             extra = None if penalty is None else penalty(batch, inputs)
         value, cotangents = self.compare({name: v.detach() for name, v in simulated.items()})
         roots = {name: v for name, v in simulated.items() if name in cotangents and v.requires_grad}
@@ -77,7 +77,8 @@ class Eager:
         slopes = torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True)
         return Point(value=float(total), distance=float(value), gradient=list(slopes))
 
-    def _simulate(self, batch: Batch) -> Mapping[str, Tensor]:
+    def simulated(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The client's update for this batch, with its graph."""
         random = self.recipe.mode == "train" or self.recipe.shuffle
         rng = torch.Generator().manual_seed(self.seed) if random else None
         values = simulate(self.model, self.loss, self.recipe, batch, rng=rng, differentiable=True).values

@@ -15,6 +15,7 @@ from .eager import Eager
 from .fast import Fast
 from .packed import keep_memory
 from .point import Decode, Penalty, Point
+from .slope import EagerSlope, FastSlope, Slope
 
 NUDGE = 0.05
 """The paths are compared beside the first unknown: on a gray picture the entries of a pooling window tie."""
@@ -79,6 +80,18 @@ class Engine:
             self._choose(unknowns, decode, penalty)
         path = self._eager if self._fast is None else self._fast
         return path(unknowns, decode, penalty)
+
+    def slope(self, unknowns: Sequence[Tensor], decode: Decode) -> Slope:
+        """The update's dependence on the unknowns around a point, for Gauss-Newton steps.
+
+        By the fast path where it is taken, shows every weight gradient, and the unknown is the input itself.
+        """
+        if not self.path:
+            self._choose(unknowns, decode, None)
+        batch = decode(list(unknowns))
+        if self._fast is not None and self._fast.formed and batch["x"] is unknowns[0] and len(unknowns) == 1:
+            return FastSlope(self._fast, batch["x"], batch["y"])
+        return EagerSlope(self._eager, self.sent, unknowns, decode)
 
     def _choose(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None) -> None:
         """Sets `path` to what is used, with the reason if it is not the fast one."""

@@ -62,20 +62,16 @@ class Fast:
         self._compare = distance.against({name: sent[name] for name in self._slots})
         self._ghosts = [m for m in map(_ghost, self.program.rules) if m is not None]
         hidden = {id(matrix.slot) for matrix in self._ghosts}
-        formed = [slot for slot in self._slots.values() if id(slot) not in hidden]
-        size = sum(slot.value.numel() for slot in formed)
-        self._gradient, self._sent = x.new_zeros(size), x.new_zeros(size)
-        begin = 0
-        for slot in formed:
-            end = begin + slot.value.numel()
-            slot.gradient = self._gradient[begin:end].view(slot.value.shape)
-            self._sent[begin:end].view(slot.value.shape).copy_(slot.own(sent[slot.name].detach()))
-            begin = end
+        self._formed = [slot for slot in self._slots.values() if id(slot) not in hidden]
+        size = sum(slot.value.numel() for slot in self._formed)
+        self._gradient, self._sent, self._change = x.new_zeros(size), x.new_zeros(size), x.new_zeros(0)
+        for slot, gradient, target in zip(self._formed, self._parts(self._gradient), self._parts(self._sent)):
+            slot.gradient = gradient
+            target.copy_(slot.own(sent[slot.name].detach()))
         for matrix in self._ghosts:
             matrix.send(matrix.slot.own(sent[matrix.slot.name].detach()).contiguous())
-        self._formed = formed
         self.missing = frozenset(sent) - frozenset(self._slots)
-        self._length = sum(float(value.detach().double().square().sum()) for value in sent.values())
+        self.length = sum(float(value.detach().double().square().sum()) for value in sent.values())
 
     def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
         """Evaluates once, as `Eager` does."""
@@ -100,6 +96,45 @@ class Fast:
         slopes = torch.autograd.grad(roots, leaves, weights, materialize_grads=True)
         return Point(value=total, distance=found, gradient=list(slopes))
 
+    @property
+    def formed(self) -> bool:
+        """Whether every weight gradient is formed."""
+        return not self._ghosts
+
+    def begin(self, x: Tensor, y: Tensor) -> None:
+        """Makes the first two passes, through every layer, and room for the gradient's changes."""
+        if not self._change.numel():
+            self._change = torch.zeros_like(self._gradient)
+            for slot, part in zip(self._formed, self._parts(self._change)):
+                slot.change = part
+        with torch.no_grad():
+            self.program.backward(self._loss(self.program.forward(x), y), whole=True)
+
+    def difference(self) -> Tensor:
+        """The gradient of the last batch minus what was sent, flat."""
+        return self._gradient - self._sent
+
+    def change_along(self, move: Tensor) -> Tensor:
+        """The gradient's derivative along a move of the pictures, flat."""
+        for slot in self._formed:
+            slot.move = None
+        with torch.no_grad():
+            self._second({}, move)
+            for rule in self.program.rules:
+                rule.collect()
+        return self._change.clone()
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """The derivative by the pictures of the gradient's inner product with `weights`."""
+        for slot, part in zip(self._formed, self._parts(weights)):
+            slot.move = part
+        with torch.no_grad():
+            return self._second({})[0]
+
+    def _parts(self, flat: Tensor) -> list[Tensor]:
+        sizes = [slot.value.numel() for slot in self._formed]
+        return [part.view(slot.value.shape) for slot, part in zip(self._formed, flat.split(sizes))]
+
     def _penalized(self, penalty: Penalty, batch: Batch) -> tuple[Tensor, dict[int, Tensor]]:
         """The priors, with their graph to the batch, and their derivatives by the inner tensors that they read."""
         watched, values = self.program.watched, self.program.values
@@ -118,9 +153,9 @@ class Fast:
         self._mass = target.sum(1, keepdim=True)
         return (self._p * self._mass - target) * (self._scale / len(logits))
 
-    def _second(self, inner: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Derivatives by the input and by the probabilities of the labels, along the slots' moves."""
-        moved, p = self.program.tangent(), self._p
+    def _second(self, inner: dict[int, Tensor], move: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Derivatives by the input and by the probabilities of the labels, along the slots' moves and the input's."""
+        moved, p = self.program.tangent(move), self._p
         assert moved is not None
         centered = moved - (p * moved).sum(1, keepdim=True)
         factor = self._scale / len(p)
@@ -144,7 +179,7 @@ class Fast:
         for matrix in self._ghosts:
             pair, own = matrix.products().tolist()
             totals[0], totals[1] = totals[0] + pair, totals[1] + own
-        found = self._paired.combine(Products(inner=totals[0], squared=totals[1], gap=totals[2]), self._length)
+        found = self._paired.combine(Products(inner=totals[0], squared=totals[1], gap=totals[2]), self.length)
         self._turn(found)
         return found.value
 

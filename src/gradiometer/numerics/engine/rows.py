@@ -32,14 +32,14 @@ class Rows:
     def take(self, source: Tensor) -> Tensor:
         """[count, c] to [entries of the index, c]."""
         if self._padded:
-            source = torch.cat([source, source.new_zeros(1, source.shape[1])])
+            source = F.pad(source, (0, 0, 0, 1))
         return source.index_select(0, self._index)
 
     def put(self, rows: Tensor) -> Tensor:
         """[entries of the index, c] to [count, c], adding up what came from the same row."""
         if self._once:
             return rows.index_select(0, self._back)
-        return F.embedding_bag(self._back, rows, self._begin, mode="sum")
+        return torch.embedding_bag(rows, self._back, self._begin, mode=0)[0]  # 0: sums
 
 
 def numbers(n: int, height: int, width: int, up: int, left: int, down: int, right: int) -> Tensor:
