@@ -26,12 +26,11 @@ from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.rescaled import comparable, scaled
 from gradiometer.numerics.recursion.tracing import trace
-from gradiometer.numerics.recursion.train_norm import in_train_mode
 from gradiometer.numerics.recursion.walk import walk
 
 from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
 from .received import loses_scales, received
-from .train_mode import UNPREDICTED, recover, uses_batch_statistics
+from .train_mode import UNPREDICTED, own_statistics, recover
 from .verifying import FLOAT32_LIMIT, Verifier
 
 FILLS, GOOD = 2, 0.01
@@ -64,8 +63,8 @@ class Recursing:
         _refuse(update, model)
         gradient, noise = received(update, self.channel)
         graph = trace(model, update.layout["x"].shape)
-        if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
-            return recover(update, in_train_mode(graph, model), gradient, rng)
+        if (own := own_statistics(update, graph, gradient)) is not None:
+            return recover(update, own, gradient, rng)
         if local(update):
             attempt = self._settled(graph, gradient, noise, rng)
         else:
@@ -175,7 +174,7 @@ def predict(update: Update) -> Meter:
     except NotApplicable as refusal:
         return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
     gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
-    if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
+    if own_statistics(update, graph, gradient) is not None:
         return Meter(verdict="partial", reason=UNPREDICTED, examples=update.batch_size or 0, layers=())
     return meter(graph, gradient, examples=update.batch_size)
 

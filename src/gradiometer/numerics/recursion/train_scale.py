@@ -5,7 +5,7 @@ almost vanishes. What is left of it is
 
     W . dL/dW = gamma dL/dgamma eps / (variance + eps)
 
-a channel, which tells the variance of the first convolution's output, and with it the scale of what the convolution
+a channel, or summed over those that are normalized together, which tells the variance of the first convolution's output, and with it the scale of what the convolution
 reads: within a fraction of a percent for a float32 client.
 
 References:
@@ -19,25 +19,35 @@ from collections.abc import Mapping
 from torch import Tensor, cat
 
 from .graph import Graph, Layer
-from .train_norm import BatchNorm
+from .own_norm import OwnNorm
 
 
 def common_scale(graph: Graph, gradient: Mapping[str, Tensor], x: Tensor) -> tuple[float, float]:
-    """What the pictures [n, ...] are to be multiplied by, and its relative standard error (infinite if nothing tells it)."""
+    """What the pictures [n, ...] are to be multiplied by, and its relative standard error (infinite if nothing tells it).
+
+    Nothing is hidden where no such normalization stands behind the first layer, or where a bias stands in front of it.
+    """
     told, expected = [], []
     for name in graph.consumers[graph.input]:
         layer = graph.nodes[name].operation
         norms = [graph.nodes[c].operation for c in graph.consumers[name]]
-        if not (isinstance(layer, Layer) and len(norms) == 1 and isinstance(norms[0], BatchNorm)):
+        if not isinstance(layer, Layer):
             continue
-        sent, slope = gradient.get(layer.weight_name), gradient.get(norms[0].weight_name or "")
-        if sent is None or slope is None:
+        if not (len(norms) == 1 and isinstance(norms[0], OwnNorm)) or (layer.bias is not None and not norms[0].alone):
+            return 1.0, 0.0
+        norm, weight = norms[0], layer.weight.double().flatten(1)
+        sent, slope = gradient.get(layer.weight_name), gradient.get(norm.weight_name or "")
+        if sent is None or slope is None or layer.dense or (len(x) > 1 and not norm.batch):
             continue
-        weight = layer.weight.double().flatten(1)
-        variance = layer.linear(x).double().var((0, 2, 3), correction=0)
-        size = (weight.norm(dim=1) * sent.flatten(1).norm(dim=1)).clamp_min(1e-300)
-        told.append((weight * sent.flatten(1)).sum(1) / size)
-        expected.append(norms[0].gamma.double().flatten() * slope * norms[0].eps / variance / size)
+
+        def group(channels: Tensor, norm: OwnNorm = norm) -> Tensor:
+            return norm.average(channels.reshape(1, -1, 1, 1)).expand(1, len(channels), 1, 1).flatten()
+
+        z = layer.linear(x).double()
+        variance = norm.average((z - norm.average(z)).square()).expand(1, len(weight), 1, 1).flatten()
+        size = group(weight.norm(dim=1) * sent.flatten(1).norm(dim=1)).clamp_min(1e-300)
+        told.append(group((weight * sent.flatten(1)).sum(1)) / size)
+        expected.append(group(norm.gamma.double().flatten() * slope) * norm.eps / variance / size)
     if not told:
         return 1.0, float("inf")
     left, right = cat(told), cat(expected)

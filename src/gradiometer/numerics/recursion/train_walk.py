@@ -1,4 +1,4 @@
-"""The walk under BatchNorm in train mode: from the head through the maps that were read, and down as far as equations go.
+"""The walk under normalization by its own statistics: from the head through the maps that were read, and down as far as equations go.
 
 Below the maps every tensor follows from the layers that read it (`train_solve`), up to a factor that the gradient of
 the beta below fixes, and up to what a convolution with stride and the BatchNorm behind it hide (`train_hidden`).
@@ -6,24 +6,28 @@ the beta below fixes, and up to what a convolution with stride and the BatchNorm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from .checksum import BORDER, check, from_channel, units
+from .checksum import BORDER, by_channel, check, from_channel, units
+from .equations import positions
 from .forward_known import Estimate, Known
-from .graph import Activation, Affine, Graph, Layer, Node, Sum
+from .graph import Activation, Affine, Graph, Layer, Node, Reshape, Sum
 from .joint import lacking
 from .least_squares import TRUST
 from .newton import Fit
-from .record import Step
+from .own_norm import OwnNorm
+from .record import ENOUGH, Step
 from .train_hidden import noise, unhidden
-from .train_norm import At, BatchNorm, shift_sums
+from .train_norm import shift_sums
 from .train_scale import common_scale
 from .train_solve import Reader, deviation, first, refine
 from .train_top import TrainTop
+from .walk import EASY
 
 ROUNDING = 1e-6
 """Relative error that a float32 client's own activations have."""
@@ -31,6 +35,10 @@ NEAR = 1e-3
 """Relative residual at which a tensor is near enough to tell the factor that BatchNorm hides."""
 WRONG_RESIDUAL = 0.1
 """Relative residual of a layer's equations above which something over them must be wrong."""
+SLACK = 0.5
+"""Known outputs are used from so many spare equations a unknown downward: they help little above, and slow the solves."""
+LONG = 400
+"""Products of a linear solve that uses them."""
 
 
 class _Stop(Exception):
@@ -75,11 +83,11 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
         gradient: of the mean loss by parameter name, in the graph's dtype.
     """
     state = TrainWalk(graph=graph, gradient=gradient)
-    error = max(ROUNDING, noise(top.value) / float(top.value.square().mean().sqrt()))
-    for node in [graph.nodes[top.name], *graph.needed(graph.output, top.name)]:
+    error = max(ROUNDING, top.error / float(top.value.square().mean().sqrt()))
+    state.values[top.name] = _estimate(top.value, error)
+    for node in graph.needed(graph.output, top.name):
         if isinstance(node.operation, Activation):
-            value = graph.forward(top.value, node.name, start=top.name) if node.name != top.name else top.value
-            state.values[node.name] = _estimate(value, error)
+            state.values[node.name] = _estimate(graph.forward(top.value, node.name, start=top.name), error)
     state.deltas[graph.output] = top.residues
     for name in list(graph.nodes)[::-1]:
         try:
@@ -95,57 +103,79 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
 
 def _visit(state: TrainWalk, node: Node) -> None:
     graph, operation = state.graph, node.operation
-    readers = _readers(state, node)
     if isinstance(operation, Activation) or not node.inputs:
+        readers = _readers(state, node)
         if node.name not in state.values:
-            _solve(state, node, readers)
+            _find(state, node, readers)
         _gather(state, node, readers)
         if node.inputs:
             assert isinstance(operation, Activation)
             _open(state, node, operation)
     elif isinstance(operation, Affine):
-        if not isinstance(operation, Layer) or operation.dense:
-            for name, pulled in zip(node.inputs, operation.pull(state.deltas[node.name], graph.shapes(node))):
-                _add(state, name, pulled)
-                if isinstance(operation, Sum):
-                    state._doubtful[name] = state._doubtful.get(node.name, ())
-    elif not isinstance(operation, BatchNorm):
+        if isinstance(operation, Reshape) and (readers := _readers(state, node)):
+            if node.name not in state.values:
+                _find(state, node, readers)
+            _gather(state, node, readers)
+        if node.name not in state.deltas:  # a layer's, behind which a normalization stands: found with what it reads
+            return
+        for name, pulled in zip(node.inputs, operation.pull(state.deltas[node.name], graph.shapes(node))):
+            _add(state, name, pulled)
+            if isinstance(operation, Sum):
+                state._doubtful[name] = state._doubtful.get(node.name, ())
+    elif not isinstance(operation, OwnNorm):
         raise _Stop(f"{operation.where} cannot be followed backward")
 
 
-def _readers(state: TrainWalk, node: Node) -> list[tuple[Node, Node]]:
-    """Convolutions that read the tensor, each with the BatchNorm behind it."""
-    graph, found = state.graph, []
+def _readers(state: TrainWalk, node: Node) -> list[tuple[Node, Node | None]]:
+    """Layers that read the tensor, each with the normalization behind it."""
+    graph, found = state.graph, list[tuple[Node, Node | None]]()
     for name in graph.consumers[node.name]:
         layer = graph.nodes[name]
-        if isinstance(layer.operation, Layer) and not layer.operation.dense:
-            (above, *more) = (graph.nodes[c] for c in graph.consumers[name])
-            if more or not isinstance(above.operation, BatchNorm) or layer.operation.groups > 1:
-                raise _Stop(f"{layer.operation.where} is not followed in train mode: no BatchNorm of its own behind it")
+        if isinstance(layer.operation, Layer):
+            above = [graph.nodes[c] for c in graph.consumers[name]]
+            norm = above[0] if len(above) == 1 and isinstance(above[0].operation, OwnNorm) else None
+            if (norm is None and name not in state.deltas) or layer.operation.groups > 1:
+                raise _Stop(f"{layer.operation.where} is not followed: no normalization of its own behind it")
             if layer.operation.weight_name not in state.gradient:
                 raise _Stop(f"the update holds no gradient of {layer.operation.where}")
-            found.append((layer, above))
+            found.append((layer, norm))
     return found
 
 
-def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]]) -> None:
+def _find(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) -> None:
+    """The tensor from one that holds the same numbers, or from the layers that read it."""
+    for name in state.graph.consumers[node.name]:
+        if isinstance(state.graph.nodes[name].operation, Reshape) and name in state.values:
+            state.values[node.name] = state.values[name].reshape(-1, *node.shape)
+            return
+    _solve(state, node, pairs)
+
+
+def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) -> None:
     graph = state.graph
     if not pairs:
         raise _Stop(f"no followed layer with a gradient reads {node.operation.where}")
     where = pairs[0][0].operation.where
-    examples = len(state.deltas[pairs[0][1].name])
+    examples = len(state.deltas[graph.output])
+    readers = [_reader(state, *pair) for pair in pairs]
+    unknowns = examples * positions(readers[0].layer, node.shape)
     missing = lacking([layer for layer, _ in pairs], node.shape, examples)
-    if missing > 0:
+    if missing > -SLACK * unknowns:
+        readers = [_knowing(state, *pair) for pair in pairs]
+    told = sum(int(r.output.deviation.isfinite().sum()) for r in readers if r.output is not None)
+    held = max(math.prod(graph.nodes[name].shape) for name in state.values)
+    margin = EASY if held >= ENOUGH * math.prod(graph.nodes[graph.input].shape) else 1.0
+    if missing > 0 and told < margin * missing * examples * math.prod(node.shape) / unknowns:
         raise _Stop(f"{where} has {missing} equations a channel too few")
-    readers = [_reader(state, layer, norm) for layer, norm in pairs]
     itself = Known(graph=graph, values=state.values).partial(node.name)
-    near = refine(readers, first(readers, node.shape), None, enough=NEAR, damping=1e-1)
-    value, _ = _settled(state, node, pairs, near, itself)
-    found = refine(readers, value, itself, enough=0.0, damping=1e-6)
+    alone = [replace(r, output=None) for r in readers]
+    near = refine(alone, first(readers, node.shape), None, enough=NEAR, damping=1e-1)
+    value, _ = _settled(state, node, readers, near, itself)
+    found = refine(readers, value, itself, enough=0.0, damping=1e-6, products=LONG if told else 60)
     residual = _relative(found, readers)
     if residual > WRONG_RESIDUAL:
         raise _Stop(f"the equations of {where} contradict each other ({residual:.0e})")
-    value, error = _settled(state, node, pairs, found, itself)
+    value, error = _settled(state, node, readers, found, itself)
     worst = float(error[error.isfinite()].max() / value.square().mean().sqrt())
     if worst > TRUST:
         raise _Stop(f"the equations of {where} hardly determine what it reads (expected error {worst:.0e})")
@@ -153,7 +183,7 @@ def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]]) -> None
     state.steps[node.name] = Step(
         where=node.operation.where,
         shape=node.shape,
-        unknowns=examples * node.shape[1] * node.shape[2],
+        unknowns=unknowns,
         residual=residual,
         error=worst,
         iterations=near.products + found.products,
@@ -161,29 +191,34 @@ def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]]) -> None
 
 
 def _settled(
-    state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]], found: Fit, itself: Estimate | None
+    state: TrainWalk, node: Node, readers: list[Reader], found: Fit, itself: Estimate | None
 ) -> tuple[Tensor, Tensor]:
     """The tensor with what BatchNorm hides put right, and its expected error."""
-    readers = [_reader(state, *pair) for pair in pairs]
     residual = _relative(found, readers)
     error = deviation(readers, found.x, residual).expand_as(found.x)
     error = error.clamp_min(max(2 * ROUNDING, 2 * residual) * float(found.x.square().mean().sqrt()))
+    hidden = all(r.norm is not None and r.sums is None for r in readers)
     if not node.inputs:
         scale, vague = common_scale(state.graph, state.gradient, found.x)
         state.scale = vague
         return scale * found.x, scale * error
-    value, guessed = unhidden(found.x, [r.layer for r in readers], error)
-    error = error * noise(torch.where(guessed, 0.0, value / error))
+    value, guessed = found.x, torch.zeros_like(found.x, dtype=torch.bool)
+    if all(r.norm is not None and r.norm.batch for r in readers):
+        value, guessed = unhidden(found.x, [r.layer for r in readers], error)
+    if isinstance(node.operation, Activation) and node.operation.cuts:
+        error = error * noise(torch.where(guessed, 0.0, value / error))
     error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
     factor = 1.0
     sums = shift_sums(state.graph, state.gradient, node.inputs[0])
+    if not hidden:
+        sums = itself = None
     if itself is not None:
         told = itself.deviation.isfinite()
         factor = float((value * itself.value)[told].sum() / value[told].square().sum())
     elif sums is not None:
-        pulled = torch.stack([_pulled(state, value, *pair) for pair in pairs]).sum(0)
+        pulled = torch.stack([_pulled(value, reader) for reader in readers]).sum(0)
         large = sums.abs() > sums.abs().median()
-        factor = float((((value > BORDER * error) * pulled).sum((0, 2, 3)) / sums)[large].median())
+        factor = float(((by_channel(value > BORDER * error) * by_channel(pulled)).sum(1) / sums)[large].median())
     return factor * value, torch.where(guessed, torch.inf, factor * error)
 
 
@@ -192,38 +227,49 @@ def _relative(found: Fit, readers: list[Reader]) -> float:
     return found.residual / sum(len(r.gradient) for r in readers) ** 0.5
 
 
-def _reader(state: TrainWalk, layer: Node, norm: Node) -> Reader:
+def _reader(state: TrainWalk, layer: Node, norm: Node | None) -> Reader:
     assert isinstance(layer.operation, Layer)
-    assert isinstance(norm.operation, BatchNorm)
+    behind = layer if norm is None else norm
+    own = norm.operation if norm is not None and isinstance(norm.operation, OwnNorm) else None
+    sums = None if own is None or own.alone else state.gradient.get(layer.operation.bias_name or "")
     return Reader(
         layer=layer.operation,
-        norm=norm.operation,
-        derivatives=state.deltas[norm.name],
+        norm=own,
+        derivatives=state.deltas[behind.name],
         gradient=state.gradient[layer.operation.weight_name],
-        ignored=state._doubtful.get(norm.name, ()),
+        sums=sums,
+        ignored=state._doubtful.get(behind.name, ()),
     )
 
 
-def _pulled(state: TrainWalk, value: Tensor, layer: Node, norm: Node) -> Tensor:
-    """Derivatives by the input of a convolution, given those behind its BatchNorm."""
-    assert isinstance(layer.operation, Layer)
-    assert isinstance(norm.operation, BatchNorm)
-    delta = At.of(norm.operation, layer.operation.linear(value)).pull(state.deltas[norm.name])
-    return layer.operation.pull(delta, [tuple(value.shape[1:])])[0]
+def _knowing(state: TrainWalk, layer: Node, norm: Node | None) -> Reader:
+    """With what is known of the normalization's output, for one that takes examples apart."""
+    reader = _reader(state, layer, norm)
+    if norm is None or reader.norm is None or reader.norm.batch:
+        return reader
+    return replace(reader, output=Known(graph=state.graph, values=state.values).partial(norm.name))
 
 
-def _gather(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node]]) -> None:
-    for pair in pairs:
-        _add(state, node.name, _pulled(state, state.values[node.name].value, *pair))
+def _pulled(value: Tensor, reader: Reader) -> Tensor:
+    """Derivatives by the input of a layer, given those behind its normalization."""
+    return reader.layer.pull(reader.delta(value), [tuple(value.shape[1:])])[0]
+
+
+def _gather(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) -> None:
+    for layer, norm in pairs:
+        if norm is not None:
+            _add(state, node.name, _pulled(state.values[node.name].value, _reader(state, layer, norm)))
 
 
 def _open(state: TrainWalk, node: Node, operation: Activation) -> None:
     """Derivatives by the activation's input, its slopes being checked by the gradient of the beta below."""
     estimate, delta = state.values[node.name], state.deltas[node.name]
     known = estimate.deviation.isfinite()
-    smallest = torch.where(known, torch.inf, estimate.value).amin((0, 2, 3), keepdim=True)
+    error = estimate.deviation
     # Of a class with guessed offset the smallest unit alone may be closed, which the checksum tells.
-    error = torch.where(known, estimate.deviation, smallest / (1.01 * BORDER))
+    if not known.all():
+        smallest = torch.where(known, torch.inf, estimate.value).amin((0, 2, 3), keepdim=True)
+        error = torch.where(known, error, smallest / (1.01 * BORDER))
     found = units(operation, estimate.value, error, delta)
     sums = shift_sums(state.graph, state.gradient, node.inputs[0])
     step = state.steps.setdefault(node.name, Step(where=operation.where, shape=node.shape))
