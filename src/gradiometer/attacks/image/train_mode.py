@@ -16,8 +16,9 @@ from gradiometer.numerics.recursion.own_norm import own_norms
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.train_norm import in_train_mode, normalizes_by_batch
 from gradiometer.numerics.recursion.train_pixels import ARRIVED, pixels
+from gradiometer.numerics.recursion.train_record import TrainWalk
 from gradiometer.numerics.recursion.train_top import read_train_top
-from gradiometer.numerics.recursion.train_walk import TrainWalk, train_walk
+from gradiometer.numerics.recursion.train_walk import train_walk
 
 from .verifying import Verifier
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .checksum import BORDER, by_channel, check, from_channel, units
 from .equations import positions
-from .forward_known import Estimate, Known
+from .forward_known import Estimate, Known, agreeing
 from .graph import Activation, Affine, Graph, Layer, Node, Reshape, Sum
 from .joint import lacking
 from .least_squares import TRUST
@@ -24,6 +24,8 @@ from .own_norm import OwnNorm
 from .record import ENOUGH, Step
 from .train_hidden import noise, unhidden
 from .train_norm import shift_sums
+from .train_readers import Pair, knowing, pulled, reader, readers_of
+from .train_record import Stop, TrainWalk
 from .train_scale import common_scale
 from .train_solve import Reader, deviation, first, refine
 from .train_top import TrainTop
@@ -39,40 +41,6 @@ SLACK = 0.5
 """Known outputs are used from so many spare equations a unknown downward: they help little above, and slow the solves."""
 LONG = 400
 """Products of a linear solve that uses them."""
-
-
-class _Stop(Exception):
-    """The walk cannot go on below a tensor."""
-
-
-@dataclass(kw_only=True, eq=False)
-class TrainWalk:
-    """Everything found.
-
-    Args:
-        values: outputs of activations, and whatever else was solved; deltas: derivatives of the loss by tensors.
-        steps: by tensor, in the order of the walk; stopped: why it ended above the input.
-        scale: relative standard error of the pictures' common scale, if the walk came to them.
-    """
-
-    graph: Graph
-    gradient: Mapping[str, Tensor]
-    values: dict[str, Estimate] = field(default_factory=dict)
-    deltas: dict[str, Tensor] = field(default_factory=dict)
-    steps: dict[str, Step] = field(default_factory=dict)
-    stopped: str = ""
-    scale: float = 0.0
-    _doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def frontier(self) -> list[str]:
-        """Known tensors that something unknown is read for."""
-        unknown, found = {self.graph.input} - set(self.values), []
-        for node in self.graph.nodes.values():
-            if unknown & set(node.inputs) and node.name in self.values:
-                found.append(node.name)
-            elif unknown & set(node.inputs):
-                unknown.add(node.name)
-        return found
 
 
 def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> TrainWalk:
@@ -92,7 +60,7 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
     for name in list(graph.nodes)[::-1]:
         try:
             _visit(state, graph.nodes[name])
-        except _Stop as stop:
+        except Stop as stop:
             state.stopped = str(stop)
             break
         except torch.linalg.LinAlgError:
@@ -104,7 +72,7 @@ def train_walk(graph: Graph, gradient: Mapping[str, Tensor], top: TrainTop) -> T
 def _visit(state: TrainWalk, node: Node) -> None:
     graph, operation = state.graph, node.operation
     if isinstance(operation, Activation) or not node.inputs:
-        readers = _readers(state, node)
+        readers = readers_of(state, node)
         if node.name not in state.values:
             _find(state, node, readers)
         _gather(state, node, readers)
@@ -112,37 +80,21 @@ def _visit(state: TrainWalk, node: Node) -> None:
             assert isinstance(operation, Activation)
             _open(state, node, operation)
     elif isinstance(operation, Affine):
-        if isinstance(operation, Reshape) and (readers := _readers(state, node)):
+        if isinstance(operation, Reshape) and (readers := readers_of(state, node)):
             if node.name not in state.values:
                 _find(state, node, readers)
             _gather(state, node, readers)
         if node.name not in state.deltas:  # a layer's, behind which a normalization stands: found with what it reads
             return
-        for name, pulled in zip(node.inputs, operation.pull(state.deltas[node.name], graph.shapes(node))):
-            _add(state, name, pulled)
+        for name, delta in zip(node.inputs, operation.pull(state.deltas[node.name], graph.shapes(node))):
+            state.add(name, delta)
             if isinstance(operation, Sum):
-                state._doubtful[name] = state._doubtful.get(node.name, ())
-    elif not isinstance(operation, OwnNorm):
-        raise _Stop(f"{operation.where} cannot be followed backward")
+                state.doubtful[name] = state.doubtful.get(node.name, ())
+    elif not isinstance(operation, OwnNorm) or not isinstance(graph.nodes[node.inputs[0]].operation, Layer):
+        raise Stop(f"{operation.where} cannot be followed backward")
 
 
-def _readers(state: TrainWalk, node: Node) -> list[tuple[Node, Node | None]]:
-    """Layers that read the tensor, each with the normalization behind it."""
-    graph, found = state.graph, list[tuple[Node, Node | None]]()
-    for name in graph.consumers[node.name]:
-        layer = graph.nodes[name]
-        if isinstance(layer.operation, Layer):
-            above = [graph.nodes[c] for c in graph.consumers[name]]
-            norm = above[0] if len(above) == 1 and isinstance(above[0].operation, OwnNorm) else None
-            if (norm is None and name not in state.deltas) or layer.operation.groups > 1:
-                raise _Stop(f"{layer.operation.where} is not followed: no normalization of its own behind it")
-            if layer.operation.weight_name not in state.gradient:
-                raise _Stop(f"the update holds no gradient of {layer.operation.where}")
-            found.append((layer, norm))
-    return found
-
-
-def _find(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) -> None:
+def _find(state: TrainWalk, node: Node, pairs: list[Pair]) -> None:
     """The tensor from one that holds the same numbers, or from the layers that read it."""
     for name in state.graph.consumers[node.name]:
         if isinstance(state.graph.nodes[name].operation, Reshape) and name in state.values:
@@ -151,22 +103,22 @@ def _find(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) -
     _solve(state, node, pairs)
 
 
-def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) -> None:
+def _solve(state: TrainWalk, node: Node, pairs: list[Pair]) -> None:
     graph = state.graph
     if not pairs:
-        raise _Stop(f"no followed layer with a gradient reads {node.operation.where}")
+        raise Stop(f"no followed layer with a gradient reads {node.operation.where}")
     where = pairs[0][0].operation.where
     examples = len(state.deltas[graph.output])
-    readers = [_reader(state, *pair) for pair in pairs]
+    readers = [reader(state, *pair) for pair in pairs]
     unknowns = examples * positions(readers[0].layer, node.shape)
     missing = lacking([layer for layer, _ in pairs], node.shape, examples)
     if missing > -SLACK * unknowns:
-        readers = [_knowing(state, *pair) for pair in pairs]
+        readers = [knowing(state, *pair) for pair in pairs]
     told = sum(int(r.output.deviation.isfinite().sum()) for r in readers if r.output is not None)
     held = max(math.prod(graph.nodes[name].shape) for name in state.values)
     margin = EASY if held >= ENOUGH * math.prod(graph.nodes[graph.input].shape) else 1.0
     if missing > 0 and told < margin * missing * examples * math.prod(node.shape) / unknowns:
-        raise _Stop(f"{where} has {missing} equations a channel too few")
+        raise Stop(f"{where} has {missing} equations a channel too few")
     itself = Known(graph=graph, values=state.values).partial(node.name)
     alone = [replace(r, output=None) for r in readers]
     near = refine(alone, first(readers, node.shape), None, enough=NEAR, damping=1e-1)
@@ -174,11 +126,11 @@ def _solve(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) 
     found = refine(readers, value, itself, enough=0.0, damping=1e-6, products=LONG if told else 60)
     residual = _relative(found, readers)
     if residual > WRONG_RESIDUAL:
-        raise _Stop(f"the equations of {where} contradict each other ({residual:.0e})")
+        raise Stop(f"the equations of {where} contradict each other ({residual:.0e})")
     value, error = _settled(state, node, readers, found, itself)
     worst = float(error[error.isfinite()].max() / value.square().mean().sqrt())
     if worst > TRUST:
-        raise _Stop(f"the equations of {where} hardly determine what it reads (expected error {worst:.0e})")
+        raise Stop(f"the equations of {where} hardly determine what it reads (expected error {worst:.0e})")
     state.values[node.name] = Estimate(value=value, deviation=error)
     state.steps[node.name] = Step(
         where=node.operation.where,
@@ -210,15 +162,13 @@ def _settled(
     error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
     factor = 1.0
     sums = shift_sums(state.graph, state.gradient, node.inputs[0])
-    if not hidden:
-        sums = itself = None
-    if itself is not None:
+    if hidden and itself is not None:
         told = itself.deviation.isfinite()
         factor = float((value * itself.value)[told].sum() / value[told].square().sum())
-    elif sums is not None:
-        pulled = torch.stack([_pulled(value, reader) for reader in readers]).sum(0)
+    elif hidden and sums is not None:
+        delta = torch.stack([pulled(value, r) for r in readers]).sum(0)
         large = sums.abs() > sums.abs().median()
-        factor = float(((by_channel(value > BORDER * error) * by_channel(pulled)).sum(1) / sums)[large].median())
+        factor = float(((by_channel(value > BORDER * error) * by_channel(delta)).sum(1) / sums)[large].median())
     return factor * value, torch.where(guessed, torch.inf, factor * error)
 
 
@@ -227,38 +177,10 @@ def _relative(found: Fit, readers: list[Reader]) -> float:
     return found.residual / sum(len(r.gradient) for r in readers) ** 0.5
 
 
-def _reader(state: TrainWalk, layer: Node, norm: Node | None) -> Reader:
-    assert isinstance(layer.operation, Layer)
-    behind = layer if norm is None else norm
-    own = norm.operation if norm is not None and isinstance(norm.operation, OwnNorm) else None
-    sums = None if own is None or own.alone else state.gradient.get(layer.operation.bias_name or "")
-    return Reader(
-        layer=layer.operation,
-        norm=own,
-        derivatives=state.deltas[behind.name],
-        gradient=state.gradient[layer.operation.weight_name],
-        sums=sums,
-        ignored=state._doubtful.get(behind.name, ()),
-    )
-
-
-def _knowing(state: TrainWalk, layer: Node, norm: Node | None) -> Reader:
-    """With what is known of the normalization's output, for one that takes examples apart."""
-    reader = _reader(state, layer, norm)
-    if norm is None or reader.norm is None or reader.norm.batch:
-        return reader
-    return replace(reader, output=Known(graph=state.graph, values=state.values).partial(norm.name))
-
-
-def _pulled(value: Tensor, reader: Reader) -> Tensor:
-    """Derivatives by the input of a layer, given those behind its normalization."""
-    return reader.layer.pull(reader.delta(value), [tuple(value.shape[1:])])[0]
-
-
-def _gather(state: TrainWalk, node: Node, pairs: list[tuple[Node, Node | None]]) -> None:
+def _gather(state: TrainWalk, node: Node, pairs: list[Pair]) -> None:
     for layer, norm in pairs:
         if norm is not None:
-            _add(state, node.name, _pulled(state.values[node.name].value, _reader(state, layer, norm)))
+            state.add(node.name, pulled(state.values[node.name].value, reader(state, layer, norm)))
 
 
 def _open(state: TrainWalk, node: Node, operation: Activation) -> None:
@@ -276,16 +198,10 @@ def _open(state: TrainWalk, node: Node, operation: Activation) -> None:
     if sums is not None:
         result = check(found, sums)
         found = found.flipped(result.flips)
-        state._doubtful[node.inputs[0]] = result.doubtful
+        state.doubtful[node.inputs[0]] = result.doubtful
         step.flips, step.doubtful, step.checksum = int(result.flips.sum()), len(result.doubtful), result.residual
-    slope = from_channel(found.slope, delta)
-    state.values[node.name] = Estimate(value=estimate.value * slope, deviation=estimate.deviation)
-    _add(state, node.inputs[0], delta * slope)
-
-
-def _add(state: TrainWalk, name: str, delta: Tensor) -> None:
-    before = state.deltas.get(name)
-    state.deltas[name] = delta if before is None else before + delta
+    state.values[node.name] = agreeing(operation, estimate, found.slope)
+    state.add(node.inputs[0], delta * from_channel(found.slope, delta))
 
 
 def _estimate(value: Tensor, error: float) -> Estimate:
