@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -22,10 +22,12 @@ from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.meter import Meter, meter
 from gradiometer.numerics.recursion.noise import Noise, relative, total
+from gradiometer.numerics.recursion.own_norm import own_norms
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.rescaled import comparable, scaled
 from gradiometer.numerics.recursion.tracing import trace
+from gradiometer.numerics.recursion.train_scale import hides_scale
 from gradiometer.numerics.recursion.walk import walk
 
 from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
@@ -174,9 +176,13 @@ def predict(update: Update) -> Meter:
     except NotApplicable as refusal:
         return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
     gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
-    if own_statistics(update, graph, gradient) is not None:
+    own = own_statistics(update, graph, gradient)
+    if own is not None and any(norm.batch for norm in own_norms(own)):
         return Meter(verdict="partial", reason=UNPREDICTED, examples=update.batch_size or 0, layers=())
-    return meter(graph, gradient, examples=update.batch_size)
+    seen = meter(graph, gradient, examples=update.batch_size)
+    if seen.verdict == "exact" and own is not None and hides_scale(own) and update.layout["x"].kind != "pixels":
+        return replace(seen, verdict="partial", reason="normalization behind the first layer hides the inputs' scale")
+    return seen
 
 
 def _named(node: Node) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradiometer.core import Guess, NotApplicable, Update, spawn
 from gradiometer.numerics.recursion.beginning import shifted
 from gradiometer.numerics.recursion.graph import Graph
+from gradiometer.numerics.recursion.levels import on_levels
 from gradiometer.numerics.recursion.own_norm import own_norms
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.train_norm import in_train_mode, normalizes_by_batch
@@ -72,6 +73,9 @@ def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: t
     }
     if x is None:
         return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
+    if scale > SHARP:
+        x, told = on_levels(x, scale, update.layout["x"])
+        scale, way = told, way + (f", and by the pixels' levels to {told:.0e}" if told < scale else "")
     x = update.layout["x"].clamp(x.float())
     agreement, limit = Verifier(update=update, labels=top.labels, mode=mode).verdict(x, spawn(rng))
     exact = agreement <= limit and scale <= SHARP

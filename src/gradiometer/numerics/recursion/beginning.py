@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
-from . import bottleneck
+from . import bottleneck, concatenated
 from .graph import Graph, Shift
 from .head import single
 from .noise import NONE, Noise
@@ -65,6 +65,8 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator,
                 fix="attack an undefended update of one example, or a network that averages its last maps",
             )
         lower = bottleneck.derivatives(graph, gradient, one)
+        if isinstance(lower, str):
+            lower = concatenated.derivatives(graph, gradient, one, rng=rng)
         start = {head.name: one} if isinstance(lower, str) else dict([lower])
         return Beginning(deltas={**start, **shifted(graph, gradient)}, residues=one)
     read = read_top(graph, gradient, top, rng=rng, alone=one, noise=noise)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .consistency import followed
 from .equations import positions
-from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Opaque, Reshape
+from .graph import Activation, Affine, Average, Graph, Layer, MaxPool, Node, Opaque, Reshape
 from .joint import lacking
+from .own_norm import OwnNorm
 from .record import ENOUGH
 from .remainder import LIMIT
 from .routing import readable
@@ -92,8 +93,10 @@ class Way:
                 return True
             self.routed = _below(graph, node)
             return self._stop(f"the places that {operation.where} takes show in the pictures alone")
+        if isinstance(operation, OwnNorm) and isinstance(graph.nodes[node.inputs[0]].operation, Layer):
+            return True  # as far as what that layer reads is determined
         if isinstance(operation, Affine):
-            if isinstance(operation, Reshape):
+            if isinstance(operation, (Average, Reshape)):
                 self._determined(node, told)
             return True
         if isinstance(operation, Activation) or not node.inputs:
@@ -160,6 +163,6 @@ def _share(graph: Graph, node: Node) -> float:
         if isinstance(above, Activation):
             low = float(above.slope(torch.tensor(-1.0, dtype=graph.dtype)))
             return 0.5 if above.twin is not None or (above.kinked and low == 0) else 1.0
-        if not isinstance(above, (Layer, Opaque)):
+        if isinstance(above, OwnNorm) or not isinstance(above, (Layer, Opaque)):
             return _share(graph, graph.nodes[name])
     return 0.0

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
-from . import bottleneck
+from . import bottleneck, concatenated, train_top
 from .beginning import shifted
 from .checksum import sums
 from .foresight import Reading, Way, count
@@ -81,7 +81,9 @@ def _begin(
     if isinstance(top, str):
         if not one:
             raise NotApplicable(f"several examples or a defense stand behind the head, and {top}")
-        return {head.name, *shifted(graph, gradient), *bottleneck.told(graph, gradient)}, 1
+        ways = (train_top.told, bottleneck.told, concatenated.told)
+        lower = next((found for way in ways if (found := way(graph, gradient))), {head.name})
+        return {*lower, *shifted(graph, gradient)}, 1
     layer, seen = top.layer.operation, spectra.get(top.layer.name)
     area = math.prod(top.size) if seen is None else seen.positions
     assert isinstance(layer, Layer)

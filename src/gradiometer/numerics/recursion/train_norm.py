@@ -61,7 +61,8 @@ def shift_sums(graph: Graph, gradient: Mapping[str, Tensor], name: str) -> Tenso
     """The sums of derivatives by this tensor, a channel: the gradient of a beta that is added to it."""
     node = graph.nodes[name]
     if isinstance(node.operation, OwnNorm):
-        return gradient.get(node.operation.bias_name or "")
+        found = gradient.get(node.operation.bias_name or "")
+        return found if found is None or found.ndim == 1 else None
     branches = node.inputs if isinstance(node.operation, Sum) else ()
-    found = (shift_sums(graph, gradient, below) for below in branches)
-    return next((value for value in found if value is not None), None)
+    sums = (shift_sums(graph, gradient, below) for below in branches)
+    return next((value for value in sums if value is not None), None)

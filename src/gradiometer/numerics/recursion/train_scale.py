@@ -22,19 +22,29 @@ from .graph import Graph, Layer
 from .own_norm import OwnNorm
 
 
+def hides_scale(graph: Graph) -> bool:
+    """Whether all layers that read the pictures stand below normalization by own statistics, with no bias between."""
+    for name in graph.consumers[graph.input]:
+        layer, above = graph.nodes[name].operation, [graph.nodes[c].operation for c in graph.consumers[name]]
+        norm = above[0] if len(above) == 1 else None
+        if not isinstance(layer, Layer) or not isinstance(norm, OwnNorm) or (layer.bias is not None and not norm.alone):
+            return False
+    return True
+
+
 def common_scale(graph: Graph, gradient: Mapping[str, Tensor], x: Tensor) -> tuple[float, float]:
     """What the pictures [n, ...] are to be multiplied by, and its relative standard error (infinite if nothing tells it).
 
     Nothing is hidden where no such normalization stands behind the first layer, or where a bias stands in front of it.
     """
+    if not hides_scale(graph):
+        return 1.0, 0.0
     told, expected = [], []
     for name in graph.consumers[graph.input]:
         layer = graph.nodes[name].operation
         norms = [graph.nodes[c].operation for c in graph.consumers[name]]
-        if not isinstance(layer, Layer):
-            continue
-        if not (len(norms) == 1 and isinstance(norms[0], OwnNorm)) or (layer.bias is not None and not norms[0].alone):
-            return 1.0, 0.0
+        assert isinstance(layer, Layer)
+        assert isinstance(norms[0], OwnNorm)
         norm, weight = norms[0], layer.weight.double().flatten(1)
         sent, slope = gradient.get(layer.weight_name), gradient.get(norm.weight_name or "")
         if sent is None or slope is None or layer.dense or (len(x) > 1 and not norm.batch):

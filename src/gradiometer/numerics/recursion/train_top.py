@@ -17,7 +17,7 @@ from .checksum import BORDER
 from .graph import Activation, Graph, Layer, Node, Reshape
 from .head import single
 from .own_norm import OwnNorm
-from .rows import input_maps
+from .rows import LARGEST, input_maps
 from .shift import Spectrum, spectrum
 from .top import find_head
 from .train_hidden import noise
@@ -25,6 +25,7 @@ from .train_norm import shift_sums
 
 SCALES = torch.logspace(-2, 2, 33, dtype=torch.float64)
 """Root mean squares that are tried for the maps."""
+NO_WAIST = "no convolution with shift structure and its own normalization behind it stands alone between input and head"
 OUTLIER = 10
 """Median residuals from which an equation is left out."""
 
@@ -78,6 +79,19 @@ def read_train_top(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.G
             return _scaled(graph, gradient, below.name, maps, seen)
         reason = f"{operation.where}: {maps}"
     return reason
+
+
+def told(graph: Graph, gradient: Mapping[str, Tensor]) -> set[str]:
+    """Tensors whose derivatives the top tells for one example, by spectra; none where it begins at the head itself."""
+    if _one(graph, gradient) is not None:
+        return set()
+    for layer, _, below in _waists(graph):
+        assert isinstance(layer.operation, Layer)
+        area = below.shape[1] * below.shape[2]
+        seen = spectrum(gradient[layer.operation.weight_name].transpose(0, 1), area)
+        if seen.examples == 1 and not seen.full and area * (area + layer.operation.offsets) <= LARGEST:
+            return {node.name for node in graph.needed(graph.output, below.name)}
+    return set()
 
 
 def _one(graph: Graph, gradient: Mapping[str, Tensor]) -> TrainTop | None:

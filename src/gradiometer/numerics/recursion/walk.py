@@ -12,7 +12,7 @@ from . import routing
 from .checksum import check, from_channel, sums, units
 from .doubts import Again, Stop, look_again, outliers, owner_of, reconsider
 from .forward_known import Estimate, Known, agreeing, seen
-from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Reshape
+from .graph import Activation, Affine, Average, Graph, Layer, MaxPool, Node, Reshape
 from .joint import Answer, lacking, solve_tensor
 from .noise import NONE, Noise
 from .record import ENOUGH, PLENTY, Step, Walk
@@ -80,7 +80,9 @@ def _visit(state: Walk, node: Node) -> None:
         state._waiting[node.inputs[0]][node.name] = _sloped(state, node, operation, value, delta)
         state.values[node.name] = agreeing(operation, value, state._units[node.name].slope)
     elif isinstance(operation, Affine):
-        if isinstance(operation, Reshape) and any(_reads(state, name) for name in graph.consumers[node.name]):
+        if isinstance(operation, (Average, Reshape)) and any(
+            _reads(state, name) for name in graph.consumers[node.name]
+        ):
             state.values[node.name] = _value(state, node)
         for name in node.inputs:
             state._waiting[name].pop(node.name, None)
