@@ -72,7 +72,8 @@ class Recursing:
         else:
             attempt = self._attempt(graph, gradient, noise, rng)
         top, found, x = attempt.top, attempt.found, attempt.x
-        notes = {"examples": len(top.labels), "way": attempt.way, "stopped": found.stopped, **_log(top, found)}
+        stopped = found.stopped and (top.hidden or found.stopped)
+        notes = {"examples": len(top.labels), "way": attempt.way, "stopped": stopped, **_log(top, found)}
         if x is None:
             return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
         agreement, limit = attempt.verifier.verdict(x, spawn(rng))

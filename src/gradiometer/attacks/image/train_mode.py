@@ -60,6 +60,9 @@ def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: t
         )
     found = train_walk(graph, gradient, top)
     x, way, scale = _pictures(update, found, rng)
+    if x is not None and scale > SHARP:
+        x, told = on_levels(x, scale, update.layout["x"])
+        scale, way = told, way + (f", and by the pixels' levels to {told:.0e}" if told < scale else "")
     mode: Literal["train", "eval"] = "train" if any(norm.batch for norm in own_norms(graph)) else "eval"
     seen = top.spectrum
     notes: dict[str, Any] = {
@@ -73,9 +76,6 @@ def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: t
     }
     if x is None:
         return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
-    if scale > SHARP:
-        x, told = on_levels(x, scale, update.layout["x"])
-        scale, way = told, way + (f", and by the pixels' levels to {told:.0e}" if told < scale else "")
     x = update.layout["x"].clamp(x.float())
     agreement, limit = Verifier(update=update, labels=top.labels, mode=mode).verdict(x, spawn(rng))
     exact = agreement <= limit and scale <= SHARP

@@ -48,6 +48,8 @@ def derivatives(
 ) -> tuple[str, Tensor] | str:
     """Derivatives by the last activation's input [1, channels, height, width] and that tensor, or why they stay unknown.
 
+    The reason is empty where nothing is concatenated there.
+
     Args:
         residues: p - y [1, classes].
     """
@@ -85,14 +87,20 @@ def derivatives(
     return norm.name, level[:, :, None, None] * slopes
 
 
+def lacking(graph: Graph, gradient: Mapping[str, Tensor]) -> str:
+    """Why `derivatives` tells nothing; empty where nothing is concatenated in front of the last activation, or nothing lacks."""
+    ending = _ending(graph, gradient)
+    return ending if isinstance(ending, str) else ""
+
+
 def _ending(graph: Graph, gradient: Mapping[str, Tensor]) -> Ending | str:
     mean = find_mean(graph)
     if isinstance(mean, str):
-        return mean
+        return ""
     norm = graph.nodes[mean.activation.inputs[0]]
     both = graph.nodes[norm.inputs[0]] if norm.inputs else norm
     if not (isinstance(norm.operation, Norm) and isinstance(both.operation, Concat) and len(both.inputs) == 2):
-        return f"no concatenation of two tensors stands in front of {mean.activation.operation.where}"
+        return ""
     beside, last = (graph.nodes[name] for name in both.inputs)
     layer, area = last.operation, last.shape[1] * last.shape[2]
     if not (isinstance(layer, Layer) and layer.shifts() and layer.weight_name in gradient):

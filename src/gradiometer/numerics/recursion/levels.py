@@ -14,11 +14,12 @@ from gradiometer.core import Field
 LEVELS = 255
 NEAR = 0.1
 """Root mean square distance from the next level, in levels, up to which the pictures lie on them."""
-WIDE = 4.0
-"""Standard errors of the factor to either side that are searched."""
+WIDE, LEAST = 6.0, 0.02
+"""Standard errors of the factor to either side that are searched, and the least part of it."""
 FINE = 0.05
 """Levels that the brightest pixel moves between two factors that are tried."""
 MOST = 20_000
+"""Factors that are tried, at most."""
 
 
 def on_levels(x: Tensor, error: float, field: Field) -> tuple[Tensor, float]:
@@ -29,9 +30,9 @@ def on_levels(x: Tensor, error: float, field: Field) -> tuple[Tensor, float]:
         field: theirs.
     """
     unit = LEVELS / (field.high - field.low) if field.kind == "pixels" else 0.0
-    moved = float((field.denormalize(x) - field.denormalize(0 * x)).abs().max()) * unit
-    count = 2 * int(WIDE * error * moved / FINE) + 3 if error < 1 else 0
-    if not 0 < count * unit <= MOST * unit:
+    brightest = float((field.denormalize(x) - field.denormalize(0 * x)).abs().max()) * unit
+    reach = max(WIDE * error, LEAST)
+    if not 0 < reach * brightest < MOST * FINE / 2:
         return x, error
     wide = x.double()
 
@@ -42,9 +43,12 @@ def on_levels(x: Tensor, error: float, field: Field) -> tuple[Tensor, float]:
         found = levels(factor)
         return float((found - found.round()).square().mean().sqrt())
 
-    factor = min((1 + WIDE * error * torch.linspace(-1, 1, count, dtype=torch.float64)).tolist(), key=distance)
-    if distance(factor) > NEAR:
+    count = 2 * int(reach * brightest / FINE) + 1
+    tried = (1 + reach * torch.linspace(-1, 1, count, dtype=torch.float64)).tolist()
+    good = [factor for factor in tried if distance(factor) < NEAR]
+    if not good or (good[-1] - good[0]) * brightest > 1:  # none, or several: a picture of few levels
         return x, error
+    factor = min(good, key=distance)
     whole = field.normalize(levels(factor).round() / unit + field.low)
     factor = float((wide * whole).sum() / wide.square().sum())
     left = (factor * wide - whole).square().mean() / whole.square().sum()

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradiometer.core import NotApplicable
 
 from . import bottleneck, concatenated, train_top
-from .beginning import shifted
+from .beginning import hidden, shifted
 from .checksum import sums
 from .foresight import Reading, Way, count
 from .graph import Graph, Layer, Node
@@ -59,9 +59,11 @@ def meter(graph: Graph, gradient: Mapping[str, Tensor], *, examples: int | None 
         return Meter(verdict="not", reason=refusal.message, examples=examples or seen, layers=readings)
     way = Way(graph=graph, gradient=gradient, spectra=spectra, examples=number)
     way.follow(start)
+    reached = way.reaches()
+    above = "" if reached or find_head(graph).name not in start else hidden(graph, gradient)
     return Meter(
-        verdict="exact" if way.reaches() else "partial",
-        reason=way.reason,
+        verdict="exact" if reached else "partial",
+        reason=above or way.reason,
         examples=examples or seen or number,
         layers=tuple(way.readings),
     )

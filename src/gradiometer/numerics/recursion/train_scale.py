@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, cat
+import torch
+from torch import Tensor
 
 from .graph import Graph, Layer
 from .own_norm import OwnNorm
@@ -39,7 +40,7 @@ def common_scale(graph: Graph, gradient: Mapping[str, Tensor], x: Tensor) -> tup
     """
     if not hides_scale(graph):
         return 1.0, 0.0
-    told, expected = [], []
+    told, expected, count = list[Tensor](), list[Tensor](), 0.0
     for name in graph.consumers[graph.input]:
         layer = graph.nodes[name].operation
         norms = [graph.nodes[c].operation for c in graph.consumers[name]]
@@ -55,15 +56,17 @@ def common_scale(graph: Graph, gradient: Mapping[str, Tensor], x: Tensor) -> tup
 
         z = layer.linear(x).double()
         variance = norm.average((z - norm.average(z)).square()).expand(1, len(weight), 1, 1).flatten()
+        alike = group(torch.eye(len(weight), dtype=weight.dtype)[0])[0].sqrt()  # a group's channels are one equation
+        count += len(weight) * float(alike) ** 2
         size = group(weight.norm(dim=1) * sent.flatten(1).norm(dim=1)).clamp_min(1e-300)
-        told.append(group((weight * sent.flatten(1)).sum(1)) / size)
-        expected.append(group(norm.gamma.double().flatten() * slope) * norm.eps / variance / size)
+        told.append(alike * group((weight * sent.flatten(1)).sum(1)) / size)
+        expected.append(alike * group(norm.gamma.double().flatten() * slope) * norm.eps / variance / size)
     if not told:
         return 1.0, float("inf")
-    left, right = cat(told), cat(expected)
+    left, right = torch.cat(told), torch.cat(expected)
     strength = right.square().sum()
     share = float(left @ right / strength)
-    error = float((left - share * right).square().mean().sqrt() / strength.sqrt())
+    error = float((left - share * right).norm() / (max(count - 1, 1) * strength).sqrt())
     if share < 3 * error:
         return 1.0, float("inf")
     return share**-0.5, 0.5 * error / share

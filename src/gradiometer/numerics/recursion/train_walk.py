@@ -29,7 +29,6 @@ from .train_record import Stop, TrainWalk
 from .train_scale import common_scale
 from .train_solve import Reader, deviation, first, refine
 from .train_top import TrainTop
-from .walk import EASY
 
 ROUNDING = 1e-6
 """Relative error that a float32 client's own activations have."""
@@ -112,12 +111,13 @@ def _solve(state: TrainWalk, node: Node, pairs: list[Pair]) -> None:
     readers = [reader(state, *pair) for pair in pairs]
     unknowns = examples * positions(readers[0].layer, node.shape)
     missing = lacking([layer for layer, _ in pairs], node.shape, examples)
+    enough = max(math.prod(graph.nodes[name].shape) for name in state.values) >= ENOUGH * _pixels(graph)
     if missing > -SLACK * unknowns:
         readers = [knowing(state, *pair) for pair in pairs]
+        if enough and node.inputs and not any(r.norm is not None and r.norm.batch for r in readers):
+            raise Stop(f"{where} has hardly more equations than unknowns, and enough is known above it")
     told = sum(int(r.output.deviation.isfinite().sum()) for r in readers if r.output is not None)
-    held = max(math.prod(graph.nodes[name].shape) for name in state.values)
-    margin = EASY if held >= ENOUGH * math.prod(graph.nodes[graph.input].shape) else 1.0
-    if missing > 0 and told < margin * missing * examples * math.prod(node.shape) / unknowns:
+    if missing > 0 and told < missing * examples * math.prod(node.shape) / unknowns:
         raise Stop(f"{where} has {missing} equations a channel too few")
     itself = Known(graph=graph, values=state.values).partial(node.name)
     alone = [replace(r, output=None) for r in readers]
@@ -140,6 +140,10 @@ def _solve(state: TrainWalk, node: Node, pairs: list[Pair]) -> None:
         error=worst,
         iterations=near.products + found.products,
     )
+
+
+def _pixels(graph: Graph) -> int:
+    return math.prod(graph.nodes[graph.input].shape)
 
 
 def _settled(
