@@ -65,8 +65,9 @@ class Recursing:
         _refuse(update, model)
         gradient, noise = received(update, self.channel)
         graph = trace(model, update.layout["x"].shape)
-        if (own := own_statistics(update, graph, gradient)) is not None:
-            return recover(update, own, gradient, rng)
+        own = own_statistics(update, graph, gradient)
+        if own is not None and (guess := recover(update, own, gradient, rng)) is not None:
+            return guess
         if local(update):
             attempt = self._settled(graph, gradient, noise, rng)
         else:

@@ -43,27 +43,29 @@ def own_statistics(update: Update, graph: Graph, gradient: Mapping[str, Tensor])
     return graph if own_norms(graph) and not shifted(graph, gradient) else None
 
 
-def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: torch.Generator) -> Guess:
-    """Labels and maps (`notes["features"]`), and the pictures if they were reached.
+def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: torch.Generator) -> Guess | None:
+    """Labels and maps (`notes["features"]`), and the pictures if they were reached; None if another way in may be open.
 
     Args:
         graph: in train mode.
 
     Raises:
-        NotApplicable: no maps can be read, with the reason.
+        NotApplicable: BatchNorm took the batch's own statistics, and no maps can be read, with the reason.
     """
+    mode: Literal["train", "eval"] = "train" if any(norm.batch for norm in own_norms(graph)) else "eval"
     top = read_train_top(graph, gradient, rng=spawn(rng))
+    if isinstance(top, str) and mode == "eval":
+        return None
     if isinstance(top, str):
         raise NotApplicable(
-            f"the network normalizes by its own statistics, and no maps can be read off its gradient: {top}",
-            fix="attack a client in eval mode or one example, or choose a matching attack",
+            f"the client normalizes by its own batch, and no maps can be read off its gradient: {top}",
+            fix="attack a client in eval mode, or choose a matching attack",
         )
     found = train_walk(graph, gradient, top)
     x, way, scale = _pictures(update, found, rng)
     if x is not None and scale > SHARP:
         x, told = on_levels(x, scale, update.layout["x"])
         scale, way = told, way + (f", and by the pixels' levels to {told:.0e}" if told < scale else "")
-    mode: Literal["train", "eval"] = "train" if any(norm.batch for norm in own_norms(graph)) else "eval"
     seen = top.spectrum
     notes: dict[str, Any] = {
         "examples": len(top.labels),
