@@ -61,11 +61,11 @@ def pooled() -> nn.Module:
     )
 
 
-def perceptron() -> nn.Module:
+def perceptron(bias: bool = True) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(192, 40),
+        nn.Linear(192, 40, bias=bias),
         nn.LayerNorm(40),
         nn.ReLU(),
         nn.Linear(40, 30),
@@ -110,6 +110,17 @@ def test_behind_a_global_mean_the_pictures_follow_up_to_a_scale_that_eps_tells()
     assert float(F.cosine_similarity(picture, x.double().flatten(), dim=0)) > 1 - 1e-8
     assert abs(float(picture.norm() / x.norm()) - 1) < 1e-3
     assert meter(graph, gradient).verdict == "exact"
+
+
+def test_a_scale_that_nothing_tells_is_not_claimed() -> None:
+    model, x = perceptron(bias=False), torch.randn(1, 3, 8, 8, generator=seeded())
+    graph, gradient = trace(model.double(), (3, 8, 8)), sent(model, x)
+    top = read_train_top(graph, gradient, rng=seeded(1))
+    assert not isinstance(top, str)
+    found = train_walk(graph, gradient, top)
+    picture = found.values[graph.input].value.flatten()
+    assert float(F.cosine_similarity(picture, x.double().flatten(), dim=0)) > 1 - 1e-8
+    assert found.scale == float("inf")
 
 
 def test_a_batch_behind_normalization_of_each_example_is_refused() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from .graph import Affine, Average, Layer, Node
+from .graph import Affine, Average, Graph, Layer, Node
 
 
 def first(nodes: Mapping[str, Node]) -> dict[str, Node]:
@@ -31,6 +31,17 @@ def first(nodes: Mapping[str, Node]) -> dict[str, Node]:
             result[below.name] = Node(name=below.name, operation=average, inputs=below.inputs, shape=small)
             result[node.name] = replace(below, name=node.name, inputs=(below.name,), shape=node.shape)
     return result
+
+
+def unread(graph: Graph, node: Node) -> str:
+    """Why the slopes of a tensor stay unknown that no followed layer with a gradient reads."""
+    for name in graph.consumers[node.name]:
+        above = graph.nodes[name].operation
+        if isinstance(above, Average):
+            return (
+                f"{above.where} averages over positions, which hides which units of {node.operation.where} are active"
+            )
+    return f"no followed layer with a gradient reads {node.operation.where}"
 
 
 def _commute(average: Affine, layer: Layer, shape: tuple[int, ...]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .averages import unread
 from .consistency import followed
 from .equations import positions
 from .graph import Activation, Affine, Average, Graph, Layer, MaxPool, Node, Opaque, Reshape
@@ -81,7 +82,9 @@ class Way:
         """Whether the pictures follow: by equations, by the whole gradient, or by descent from enough known numbers."""
         if self.graph.input in self.known or 0 <= self.open <= LIMIT:
             return True
-        held = math.prod(self.graph.nodes[self.known[-1]].shape) if self.known else 0
+        # Averages fix sums of what is below them: a descent from these alone ends beside the pictures.
+        known = [node for name in self.known if not isinstance((node := self.graph.nodes[name]).operation, Average)]
+        held = math.prod(known[-1].shape) if known else 0
         pixels = math.prod(self.graph.nodes[self.graph.input].shape)
         return held >= DESCENT * pixels or (self.routed > 0 and held + self.routed >= ENOUGH * pixels)
 
@@ -112,7 +115,7 @@ class Way:
             self.known.append(node.name)
             return True
         if not readers:
-            return self._stop(f"no followed layer with a gradient reads {node.operation.where}")
+            return self._stop(unread(graph, node))
         reading = count(graph, node, readers, self.examples, self.spectra)
         self.readings.append(reading)
         held = math.prod(graph.nodes[self.known[-1]].shape) if self.known else 0

@@ -14,23 +14,33 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from .graph import Graph, Layer
+from .graph import Graph, Layer, Node, Reshape
 from .own_norm import OwnNorm
 
 
 def hides_scale(graph: Graph) -> bool:
     """Whether all layers that read the pictures stand below normalization by own statistics, with no bias between."""
-    for name in graph.consumers[graph.input]:
-        layer, above = graph.nodes[name].operation, [graph.nodes[c].operation for c in graph.consumers[name]]
-        norm = above[0] if len(above) == 1 else None
-        if not isinstance(layer, Layer) or not isinstance(norm, OwnNorm) or (layer.bias is not None and not norm.alone):
-            return False
-    return True
+    return all(_hides(graph, node) for node in _readers(graph, graph.input))
+
+
+def _readers(graph: Graph, name: str) -> Iterator[Node]:
+    """What reads a tensor, also in another shape."""
+    for node in (graph.nodes[above] for above in graph.consumers[name]):
+        if isinstance(node.operation, Reshape):
+            yield from _readers(graph, node.name)
+        else:
+            yield node
+
+
+def _hides(graph: Graph, node: Node) -> bool:
+    layer, above = node.operation, [graph.nodes[name].operation for name in graph.consumers[node.name]]
+    norm = above[0] if len(above) == 1 else None
+    return isinstance(layer, Layer) and isinstance(norm, OwnNorm) and (layer.bias is None or norm.alone)
 
 
 def common_scale(graph: Graph, gradient: Mapping[str, Tensor], x: Tensor) -> tuple[float, float]:
@@ -41,12 +51,11 @@ def common_scale(graph: Graph, gradient: Mapping[str, Tensor], x: Tensor) -> tup
     if not hides_scale(graph):
         return 1.0, 0.0
     told, expected, count = list[Tensor](), list[Tensor](), 0.0
-    for name in graph.consumers[graph.input]:
-        layer = graph.nodes[name].operation
-        norms = [graph.nodes[c].operation for c in graph.consumers[name]]
+    for node in _readers(graph, graph.input):
+        layer, (norm,) = node.operation, (graph.nodes[above].operation for above in graph.consumers[node.name])
         assert isinstance(layer, Layer)
-        assert isinstance(norms[0], OwnNorm)
-        norm, weight = norms[0], layer.weight.double().flatten(1)
+        assert isinstance(norm, OwnNorm)
+        weight = layer.weight.double().flatten(1)
         sent, slope = gradient.get(layer.weight_name), gradient.get(norm.weight_name or "")
         if sent is None or slope is None or layer.dense or (len(x) > 1 and not norm.batch):
             continue

@@ -98,6 +98,8 @@ def _find(state: TrainWalk, node: Node, pairs: list[Pair]) -> None:
     for name in state.graph.consumers[node.name]:
         if isinstance(state.graph.nodes[name].operation, Reshape) and name in state.values:
             state.values[node.name] = state.values[name].reshape(-1, *node.shape)
+            if not node.inputs:
+                _, state.scale = common_scale(state.graph, state.gradient, state.values[node.name].value)
             return
     _solve(state, node, pairs)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import routing
+from .averages import unread
 from .checksum import check, from_channel, sums, units
 from .doubts import Again, Stop, look_again, outliers, owner_of, reconsider
 from .forward_known import Estimate, Known, agreeing, seen
@@ -131,7 +132,7 @@ def _value(state: Walk, node: Node) -> Estimate:
             return state.values[name].reshape(-1, *node.shape)
     readers = [graph.nodes[name] for name in graph.consumers[node.name] if _reads(state, name)]
     if not readers:
-        raise Stop(f"no followed layer with a gradient reads {node.operation.where}")
+        raise Stop(unread(graph, node))
     owners = {reader.name: owner for reader in readers if (owner := owner_of(graph, reader.name)) in state._units}
     ignored = {name: list(state._doubtful.get(owner, ())) for name, owner in owners.items() if owner is not None}
     answer = _solved(state, node, readers, ignored)
