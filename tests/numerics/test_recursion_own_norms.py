@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from gradiometer.core import NotApplicable, image_layout
 from gradiometer.models import densenet, mobilenet
+from gradiometer.numerics.recursion.averages import Average
 from gradiometer.numerics.recursion.beginning import begin
-from gradiometer.numerics.recursion.graph import Average
 from gradiometer.numerics.recursion.levels import on_levels
 from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.tracing import trace

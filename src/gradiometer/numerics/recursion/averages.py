@@ -7,11 +7,16 @@ instead of nothing, as in a DenseNet's transitions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from .graph import Affine, Average, Graph, Layer, Node
+from .graph import Affine, Graph, Layer, Node
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Average(Affine):
+    """Averages over positions, in front of the layer that reads it: what that layer's gradient tells is the average."""
 
 
 def first(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from .checksum import sums
+from .concat import Concat, part
 from .forward_known import Known
-from .graph import Concat, Graph, Layer, Node, Norm
+from .graph import Graph, Layer, Node, Norm
 from .pooled import read_top
 from .top import Mean, Top, find_mean
 from .walk import walk
@@ -59,7 +60,7 @@ def derivatives(
     mean, norm, beside, last = ending
     where, operation = graph.nodes[norm.inputs[0]], norm.operation
     assert isinstance(operation, Norm)
-    own = graph.part(where, last.name)
+    own = part(graph, where, last.name)
     top = Top(
         head=mean.head,
         activation=mean.activation,
@@ -77,7 +78,7 @@ def derivatives(
         return f"the maps beside those of {last.operation.where} stay unknown: {first.stopped}"
     level = residues @ mean.share
     whole = maps.value.new_zeros(1, *where.shape)
-    whole[:, graph.part(where, beside.name)] = maps.value
+    whole[:, part(graph, where, beside.name)] = maps.value
     before = operation.apply(whole)
     slopes = (before > ZERO * before.square().mean().sqrt()).to(before)
     slopes[:, own] = read.delta / level[:, own, None, None]

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .averages import unread
+from .averages import Average, unread
 from .consistency import followed
 from .equations import positions
-from .graph import Activation, Affine, Average, Graph, Layer, MaxPool, Node, Opaque, Reshape
+from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Opaque, Reshape
 from .joint import lacking
 from .own_norm import OwnNorm
 from .record import ENOUGH

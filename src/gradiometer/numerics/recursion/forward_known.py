@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .checksum import from_channel
-from .graph import Activation, Concat, Graph, Layer, MaxPool, Norm, Reshape, Sum
+from .concat import Concat, part
+from .graph import Activation, Graph, Layer, MaxPool, Norm, Reshape, Sum
 
 ROUNDING = 2e-7
 """Error of a float32 client's own activations, relative to their size."""
@@ -73,8 +74,8 @@ class Known:
         if isinstance(operation, MaxPool):
             return _unpooled(above, self.routes[consumer], shape)
         if isinstance(operation, Concat):
-            part = self.graph.part(node, name)
-            return Estimate(value=above.value[:, part], deviation=above.deviation[:, part])
+            mine = part(self.graph, node, name)
+            return Estimate(value=above.value[:, mine], deviation=above.deviation[:, mine])
         if isinstance(operation, Reshape):
             return above.reshape(-1, *shape)
         if isinstance(operation, Norm):

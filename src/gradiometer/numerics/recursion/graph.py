@@ -61,16 +61,6 @@ class Shift(Affine):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Concat(Affine):
-    """Puts its inputs' channels behind each other."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Average(Affine):
-    """Averages over positions, in front of the layer that reads it: what that layer's gradient tells is the average."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Reshape(Affine):
     """Keeps the numbers and their order: values pass in both directions."""
 
@@ -234,12 +224,6 @@ class Graph:
     def shapes(self, node: Node) -> list[tuple[int, ...]]:
         """Of the node's inputs."""
         return [self.nodes[name].shape for name in node.inputs]
-
-    def part(self, node: Node, name: str) -> slice:
-        """The channels that an input has in a concatenation."""
-        sizes = [self.nodes[below].shape[0] for below in node.inputs]
-        place = sum(sizes[: node.inputs.index(name)])
-        return slice(place, place + self.nodes[name].shape[0])
 
     def layers(self) -> list[Node]:
         """All trained convolutions and dense layers, the input's side first."""

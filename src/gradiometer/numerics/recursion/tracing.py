@@ -16,7 +16,8 @@ from gradiometer.core import NotApplicable, clone_model
 from gradiometer.numerics.symbolic import symbolic
 
 from . import activations, averages, modules, pools
-from .graph import Affine, Concat, Graph, Layer, Node, Opaque, Operation, Shift, Sum
+from .concat import Concat
+from .graph import Affine, Graph, Layer, Node, Opaque, Operation, Shift, Sum
 from .loose import Loose, entries, holds_tensors
 
 _RESHAPES: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze}

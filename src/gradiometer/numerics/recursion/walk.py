@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from . import routing
-from .averages import unread
+from .averages import Average, unread
 from .checksum import check, from_channel, sums, units
 from .doubts import Again, Stop, look_again, outliers, owner_of, reconsider
 from .forward_known import Estimate, Known, agreeing, seen
-from .graph import Activation, Affine, Average, Graph, Layer, MaxPool, Node, Reshape
+from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Reshape
 from .joint import Answer, lacking, solve_tensor
 from .noise import NONE, Noise
 from .record import ENOUGH, PLENTY, Step, Walk
