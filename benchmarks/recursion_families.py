@@ -1,7 +1,7 @@
-"""Exact recursion on network families beyond ResNet18: max pooling, wide and bottleneck blocks; without labels or batch size.
+"""Exact recursion on network families beyond ResNet18: max pooling, wide, bottleneck, dense, and depthwise blocks; without labels or batch size.
 
     GRADIOMETER_DATA=... python benchmarks/recursion_families.py vgg11 convnet64
-    GRADIOMETER_DATA=... python benchmarks/recursion_families.py wide_resnet resnet50 --draws 5
+    GRADIOMETER_DATA=... python benchmarks/recursion_families.py wide_resnet resnet50 densenet mobilenet --draws 5
 
 Pictures, networks, and seconds as in `recursion.py`, whose rows these are: torch's default weights, eval mode, float32.
 """
@@ -15,7 +15,15 @@ import torch
 from gradiometer.models import MODELS
 from recursion import row
 
-WANTED = {"vgg11": 60.0, "vgg16": 60.0, "convnet64": 60.0, "wide_resnet": 0.0, "resnet50": 0.0}
+WANTED = {
+    "vgg11": 60.0,
+    "vgg16": 60.0,
+    "convnet64": 60.0,
+    "wide_resnet": 0.0,
+    "resnet50": 0.0,
+    "densenet": 0.0,
+    "mobilenet": 0.0,
+}
 
 
 def main() -> None:

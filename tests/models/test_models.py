@@ -14,8 +14,10 @@ from gradiometer.core import BadConfig, Batch, Recipe, cross_entropy, simulate
 from gradiometer.models import (
     MODELS,
     convnet64,
+    densenet,
     lenet,
     mlp,
+    mobilenet,
     resnet18,
     resnet20,
     resnet50,
@@ -33,6 +35,8 @@ SMALL = {
     "resnet20": {"width": 0.25},
     "resnet50": {"width": 0.05},
     "wide_resnet": {"depth": 10, "widen": 1},
+    "densenet": {"depths": (1, 2, 1, 1), "growth": 4},
+    "mobilenet": {"width": 0.1},
     "vgg11": {"width": 0.05},
     "vgg16": {"width": 0.05},
 }
@@ -88,6 +92,9 @@ def test_second_derivatives_exist_and_are_not_zero(name):
         (resnet50((3, 224, 224), 1000, stem="imagenet"), 25_557_032),
         (wide_resnet((3, 32, 32), 10), 2_748_890),  # 2.7 million in the paper's table 4
         (wide_resnet((3, 32, 32), 10, depth=28, widen=10), 36_479_194),
+        (densenet((3, 32, 32), 10), 6_956_298),
+        (densenet((3, 32, 32), 10, depths=(16, 16, 16), growth=12), 769_162),  # 0.8 million in the paper's table 2
+        (mobilenet((3, 32, 32), 10), 2_236_682),  # torchvision's with ten classes
         (vgg11((3, 32, 32), 10), 9_231_114),
         (vgg16((3, 32, 32), 10), 14_728_266),
     ],

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from gradiometer.numerics.recursion.own_norm import At, of_module
 from gradiometer.numerics.recursion.rows import input_maps
 from gradiometer.numerics.recursion.shift import spectrum
 from gradiometer.numerics.recursion.tracing import trace
-from gradiometer.numerics.recursion.train_norm import At, BatchNorm, in_train_mode, normalizes_by_batch
+from gradiometer.numerics.recursion.train_norm import in_train_mode, normalizes_by_batch
 from gradiometer.numerics.recursion.train_top import read_train_top
 from gradiometer.numerics.recursion.train_walk import train_walk
 
@@ -47,22 +48,21 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return (F.normalize(a.flatten(1)) @ F.normalize(b.flatten(1)).T).max(1).values
 
 
-def test_batchnorm_backward_is_that_of_autograd_and_so_is_its_derivative() -> None:
+def test_backward_passes_are_those_of_autograd_and_so_are_their_derivatives() -> None:
     z, d, change = (torch.randn(3, 4, 2, 2, generator=seeded(i), dtype=torch.float64) for i in range(3))
-    gamma = torch.tensor([1.0, 2.0, 0.5, -1.0], dtype=torch.float64)
-    norm = BatchNorm(
-        apply=lambda v: v, where="", gamma=gamma.reshape(-1, 1, 1), beta=torch.zeros(4, 1, 1), weight_name=None,
-        bias_name=None, eps=1e-5,
-    )  # fmt: skip
+    for module in (nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.LayerNorm([4, 2, 2])):
+        nn.init.normal_(module.double().weight, generator=seeded(3))
 
-    def pulled(z: Tensor) -> Tensor:
-        out = F.batch_norm(z, None, None, gamma, training=True)
-        return torch.autograd.grad(out, z, d, create_graph=True)[0]
+        def pulled(z: Tensor, module: nn.Module = module) -> Tensor:
+            return torch.autograd.grad(module(z), z, d, create_graph=True)[0]
 
-    expected, bent = torch.autograd.functional.jvp(pulled, z, change)
-    at = At.of(norm, z)
-    assert torch.allclose(at.pull(d), expected)
-    assert torch.allclose(at.bend(d, change), bent)
+        expected, bent = torch.autograd.functional.jvp(pulled, z, change)
+        norm = of_module(module, "", {}, z)
+        assert norm is not None
+        at = At.of(norm, z)
+        assert torch.allclose(at.output, module(z))
+        assert torch.allclose(at.pull(d), expected)
+        assert torch.allclose(at.bend(d, change), bent)
 
 
 def test_maps_come_out_of_a_gradient_whose_derivatives_sum_to_zero() -> None:

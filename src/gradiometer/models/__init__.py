@@ -4,8 +4,10 @@ from .age import trained
 from .bottleneck import resnet50
 from .catalogue import MODELS
 from .convnet import convnet64
+from .densenet import densenet
 from .lenet import lenet
 from .mlp import mlp
+from .mobilenet import mobilenet
 from .resnet import resnet18, resnet20
 from .vgg import vgg11, vgg16
 from .vit import vit
@@ -14,8 +16,10 @@ from .wide_resnet import wide_resnet
 __all__ = [
     "MODELS",
     "convnet64",
+    "densenet",
     "lenet",
     "mlp",
+    "mobilenet",
     "resnet18",
     "resnet20",
     "resnet50",

@@ -2,8 +2,10 @@
 
 from .bottleneck import resnet50, resnet50_card
 from .convnet import convnet64, convnet64_card
+from .densenet import densenet, densenet_card
 from .lenet import lenet, lenet_card
 from .mlp import mlp, mlp_card
+from .mobilenet import mobilenet, mobilenet_card
 from .resnet import resnet18, resnet18_card, resnet20, resnet20_card
 from .vgg import vgg11, vgg11_card, vgg16, vgg16_card
 from .vit import vit, vit_card
@@ -17,6 +19,8 @@ MODELS = {
     "resnet20": (resnet20, resnet20_card),
     "resnet50": (resnet50, resnet50_card),
     "wide_resnet": (wide_resnet, wide_resnet_card),
+    "densenet": (densenet, densenet_card),
+    "mobilenet": (mobilenet, mobilenet_card),
     "vgg11": (vgg11, vgg11_card),
     "vgg16": (vgg16, vgg16_card),
     "vit": (vit, vit_card),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -22,16 +22,17 @@ from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.meter import Meter, meter
 from gradiometer.numerics.recursion.noise import Noise, relative, total
+from gradiometer.numerics.recursion.own_norm import own_norms
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.rescaled import comparable, scaled
 from gradiometer.numerics.recursion.tracing import trace
-from gradiometer.numerics.recursion.train_norm import in_train_mode
+from gradiometer.numerics.recursion.train_scale import hides_scale
 from gradiometer.numerics.recursion.walk import walk
 
 from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
 from .received import loses_scales, received
-from .train_mode import UNPREDICTED, recover, uses_batch_statistics
+from .train_mode import UNPREDICTED, own_statistics, recover
 from .verifying import FLOAT32_LIMIT, Verifier
 
 FILLS, GOOD = 2, 0.01
@@ -64,14 +65,16 @@ class Recursing:
         _refuse(update, model)
         gradient, noise = received(update, self.channel)
         graph = trace(model, update.layout["x"].shape)
-        if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
-            return recover(update, in_train_mode(graph, model), gradient, rng)
+        own = own_statistics(update, graph, gradient)
+        if own is not None and (guess := recover(update, own, gradient, rng)) is not None:
+            return guess
         if local(update):
             attempt = self._settled(graph, gradient, noise, rng)
         else:
             attempt = self._attempt(graph, gradient, noise, rng)
         top, found, x = attempt.top, attempt.found, attempt.x
-        notes = {"examples": len(top.labels), "way": attempt.way, "stopped": found.stopped, **_log(top, found)}
+        stopped = found.stopped and (top.hidden or found.stopped)
+        notes = {"examples": len(top.labels), "way": attempt.way, "stopped": stopped, **_log(top, found)}
         if x is None:
             return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
         agreement, limit = attempt.verifier.verdict(x, spawn(rng))
@@ -175,9 +178,13 @@ def predict(update: Update) -> Meter:
     except NotApplicable as refusal:
         return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
     gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
-    if uses_batch_statistics(update, in_train_mode(graph, model), gradient):
+    own = own_statistics(update, graph, gradient)
+    if own is not None and any(norm.batch for norm in own_norms(own)):
         return Meter(verdict="partial", reason=UNPREDICTED, examples=update.batch_size or 0, layers=())
-    return meter(graph, gradient, examples=update.batch_size)
+    seen = meter(graph, gradient, examples=update.batch_size)
+    if seen.verdict == "exact" and own is not None and hides_scale(own) and update.layout["x"].kind != "pixels":
+        return replace(seen, verdict="partial", reason="normalization behind the first layer hides the inputs' scale")
+    return seen
 
 
 def _named(node: Node) -> str:

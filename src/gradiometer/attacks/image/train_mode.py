@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gradiometer.core import Guess, NotApplicable, Update, spawn
+from gradiometer.numerics.recursion.beginning import shifted
 from gradiometer.numerics.recursion.graph import Graph
+from gradiometer.numerics.recursion.levels import on_levels
+from gradiometer.numerics.recursion.own_norm import own_norms
 from gradiometer.numerics.recursion.tracing import trace
-from gradiometer.numerics.recursion.train_norm import BatchNorm, in_train_mode, normalizes_by_batch
+from gradiometer.numerics.recursion.train_norm import in_train_mode, normalizes_by_batch
 from gradiometer.numerics.recursion.train_pixels import ARRIVED, pixels
+from gradiometer.numerics.recursion.train_record import TrainWalk
 from gradiometer.numerics.recursion.train_top import read_train_top
-from gradiometer.numerics.recursion.train_walk import TrainWalk, train_walk
+from gradiometer.numerics.recursion.train_walk import train_walk
 
 from .verifying import Verifier
 
@@ -25,28 +29,33 @@ UNPREDICTED = "the client normalizes by its own batch: maps of the upper layers 
 """What the meter says."""
 
 
-def uses_batch_statistics(update: Update, graph: Graph, gradient: Mapping[str, Tensor]) -> bool:
-    """Whether the client normalized by its own batch: as its recipe says, or as the gradient shows.
+def own_statistics(update: Update, graph: Graph, gradient: Mapping[str, Tensor]) -> Graph | None:
+    """The graph with normalizations by their own statistics, if what the client's model does is to be followed through some.
 
-    Args:
-        graph: in train mode.
+    BatchNorm is one of them if the recipe says so or the gradient shows it. A network that adds a trained parameter to
+    whole tensors tells one example's derivatives there, and its LayerNorms need not be followed.
     """
-    if not any(isinstance(node.operation, BatchNorm) for node in graph.nodes.values()):
-        return False
-    said = update.recipe is not None and update.recipe.mode == "train"
-    return said or normalizes_by_batch(graph, gradient)
+    changed = in_train_mode(graph, update.need("model"))
+    if any(norm.batch for norm in own_norms(changed)):
+        said = update.recipe is not None and update.recipe.mode == "train"
+        if said or normalizes_by_batch(changed, gradient):
+            return changed
+    return graph if own_norms(graph) and not shifted(graph, gradient) else None
 
 
-def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: torch.Generator) -> Guess:
-    """Labels and maps (`notes["features"]`), and the pictures if they were reached.
+def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: torch.Generator) -> Guess | None:
+    """Labels and maps (`notes["features"]`), and the pictures if they were reached; None if another way in may be open.
 
     Args:
         graph: in train mode.
 
     Raises:
-        NotApplicable: no maps can be read, with the reason.
+        NotApplicable: BatchNorm took the batch's own statistics, and no maps can be read, with the reason.
     """
+    mode: Literal["train", "eval"] = "train" if any(norm.batch for norm in own_norms(graph)) else "eval"
     top = read_train_top(graph, gradient, rng=spawn(rng))
+    if isinstance(top, str) and mode == "eval":
+        return None
     if isinstance(top, str):
         raise NotApplicable(
             f"the client normalizes by its own batch, and no maps can be read off its gradient: {top}",
@@ -54,19 +63,23 @@ def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: t
         )
     found = train_walk(graph, gradient, top)
     x, way, scale = _pictures(update, found, rng)
+    if x is not None and scale > SHARP:
+        x, told = on_levels(x, scale, update.layout["x"])
+        scale, way = told, way + (f", and by the pixels' levels to {told:.0e}" if told < scale else "")
+    seen = top.spectrum
     notes: dict[str, Any] = {
         "examples": len(top.labels),
-        "mode": "train",
+        "mode": mode,
         "way": way,
         "stopped": found.stopped,
-        "spectrum": {"rank": top.spectrum.rank, "positions": top.spectrum.positions, "gap": top.spectrum.gap},
+        "spectrum": None if seen is None else {"rank": seen.rank, "positions": seen.positions, "gap": seen.gap},
         "layers": {name: asdict(step) for name, step in found.steps.items()},
         "features": {name: estimate.value.float() for name, estimate in found.values.items()},
     }
     if x is None:
         return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
     x = update.layout["x"].clamp(x.float())
-    agreement, limit = Verifier(update=update, labels=top.labels, mode="train").verdict(x, spawn(rng))
+    agreement, limit = Verifier(update=update, labels=top.labels, mode=mode).verdict(x, spawn(rng))
     exact = agreement <= limit and scale <= SHARP
     return Guess(
         tensors={"x": x, "y": top.labels},

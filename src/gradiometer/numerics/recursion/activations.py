@@ -29,6 +29,10 @@ def _relu() -> Parts:
     return (lambda u: (u > 0).to(u)), (lambda u: u), (lambda u: u > 0), True
 
 
+def _relu6() -> Parts:
+    return (lambda u: ((u > 0) & (u < 6)).to(u)), (lambda u: u), (lambda u: (u > 0) & (u < 6 - 1e-5)), True
+
+
 def _leaky(slope: float) -> Parts:
     return (
         (lambda u: torch.where(u > 0, 1.0, slope).to(u)),
@@ -105,6 +109,7 @@ FUNCTIONS: dict[Any, str] = {
     torch.relu: "ReLU",
     torch.relu_: "ReLU",
     F.relu: "ReLU",
+    F.relu6: "ReLU6",
     F.leaky_relu: "LeakyReLU",
     torch.sigmoid: "Sigmoid",
     F.sigmoid: "Sigmoid",
@@ -173,6 +178,8 @@ def _parts(module: nn.Module) -> Parts | None:
     """Slope, inverse, where it may be inverted, and whether it is kinked; None for what is not monotone or not known."""
     if isinstance(module, nn.ReLU):
         return _relu()
+    if isinstance(module, nn.ReLU6):
+        return _relu6()
     if isinstance(module, nn.LeakyReLU) and module.negative_slope > 0:
         return _leaky(module.negative_slope)
     if isinstance(module, nn.PReLU) and module.weight.numel() == 1 and float(module.weight.detach()) > 0:
@@ -191,7 +198,7 @@ def _parts(module: nn.Module) -> Parts | None:
         return _softplus(float(module.beta))
     if isinstance(module, nn.Softsign):
         return _softsign()
-    if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
+    if isinstance(module, nn.Hardtanh):
         return _clipped(float(module.min_val), float(module.max_val), 1.0)
     if isinstance(module, nn.Hardsigmoid):
         return _clipped(0.0, 1.0, 1 / 6)

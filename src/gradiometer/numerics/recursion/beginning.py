@@ -14,13 +14,13 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
-from . import bottleneck
+from . import bottleneck, concatenated
 from .graph import Graph, Shift
 from .head import single
 from .noise import NONE, Noise
 from .pooled import Pooled, read_top
 from .shift import Spectrum
-from .top import find_head, find_top
+from .top import find_head, find_mean, find_top
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,11 +31,13 @@ class Beginning:
         deltas: by tensor [examples, ...]; everything below it is theirs to find.
         residues: [examples, classes].
         spectrum: of the layer that told the batch size, where one did.
+        hidden: why nothing below a global mean follows from these, where nothing does.
     """
 
     deltas: Mapping[str, Tensor]
     residues: Tensor
     spectrum: Spectrum | None = None
+    hidden: str = ""
 
     @property
     def labels(self) -> Tensor:
@@ -65,13 +67,25 @@ def begin(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator,
                 fix="attack an undefended update of one example, or a network that averages its last maps",
             )
         lower = bottleneck.derivatives(graph, gradient, one)
+        if isinstance(lower, str):
+            lower = concatenated.derivatives(graph, gradient, one, rng=rng) or lower
         start = {head.name: one} if isinstance(lower, str) else dict([lower])
-        return Beginning(deltas={**start, **shifted(graph, gradient)}, residues=one)
+        reason = hidden(graph, gradient) if isinstance(lower, str) else ""
+        return Beginning(deltas={**start, **shifted(graph, gradient)}, residues=one, hidden=reason)
     read = read_top(graph, gradient, top, rng=rng, alone=one, noise=noise)
     if isinstance(read, Pooled):
         below = {} if one is None else shifted(graph, gradient)
         return Beginning(deltas={top.below: read.delta, **below}, residues=read.residues, spectrum=read.spectrum)
     raise NotApplicable(f"what stands behind the global mean cannot be read: {read}")
+
+
+def hidden(graph: Graph, gradient: Mapping[str, Tensor]) -> str:
+    """Why a mean in front of the head cannot be followed for one example; empty if there is none."""
+    mean, top = find_mean(graph), find_top(graph)
+    if isinstance(mean, str) or not isinstance(top, str):
+        return ""
+    reason = concatenated.lacking(graph, gradient) or top
+    return f"a mean over positions hides which units of {mean.activation.operation.where} are active, and {reason}"
 
 
 def shifted(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -127,9 +127,12 @@ def units(activation: Activation, value: Tensor, deviation: Tensor, delta: Tenso
         )
     limit = border(u, error)
     active = score > limit
+    full = active & (activation.slope(u) == 0)
     price = (limit**2 - score.clamp_min(0).square() + score.clamp_max(0).square()) / 2
+    price = torch.where(full, torch.inf, torch.where(active, -price, price))
+    active = active & ~full
     return Units(
-        price=torch.where(active, -price, price),
+        price=price,
         delta=d,
         slope=torch.where(active, high, low),
         other=torch.where(active, low, high),

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .averages import Average, unread
 from .consistency import followed
 from .equations import positions
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Opaque, Reshape
 from .joint import lacking
+from .own_norm import OwnNorm
 from .record import ENOUGH
 from .remainder import LIMIT
 from .routing import readable
@@ -80,7 +82,9 @@ class Way:
         """Whether the pictures follow: by equations, by the whole gradient, or by descent from enough known numbers."""
         if self.graph.input in self.known or 0 <= self.open <= LIMIT:
             return True
-        held = math.prod(self.graph.nodes[self.known[-1]].shape) if self.known else 0
+        # Averages fix sums of what is below them: a descent from these alone ends beside the pictures.
+        known = [node for name in self.known if not isinstance((node := self.graph.nodes[name]).operation, Average)]
+        held = math.prod(known[-1].shape) if known else 0
         pixels = math.prod(self.graph.nodes[self.graph.input].shape)
         return held >= DESCENT * pixels or (self.routed > 0 and held + self.routed >= ENOUGH * pixels)
 
@@ -92,8 +96,10 @@ class Way:
                 return True
             self.routed = _below(graph, node)
             return self._stop(f"the places that {operation.where} takes show in the pictures alone")
+        if isinstance(operation, OwnNorm) and isinstance(graph.nodes[node.inputs[0]].operation, Layer):
+            return True  # as far as what that layer reads is determined
         if isinstance(operation, Affine):
-            if isinstance(operation, Reshape):
+            if isinstance(operation, (Average, Reshape)):
                 self._determined(node, told)
             return True
         if isinstance(operation, Activation) or not node.inputs:
@@ -109,7 +115,7 @@ class Way:
             self.known.append(node.name)
             return True
         if not readers:
-            return self._stop(f"no followed layer with a gradient reads {node.operation.where}")
+            return self._stop(unread(graph, node))
         reading = count(graph, node, readers, self.examples, self.spectra)
         self.readings.append(reading)
         held = math.prod(graph.nodes[self.known[-1]].shape) if self.known else 0
@@ -160,6 +166,6 @@ def _share(graph: Graph, node: Node) -> float:
         if isinstance(above, Activation):
             low = float(above.slope(torch.tensor(-1.0, dtype=graph.dtype)))
             return 0.5 if above.twin is not None or (above.kinked and low == 0) else 1.0
-        if not isinstance(above, (Layer, Opaque)):
+        if isinstance(above, OwnNorm) or not isinstance(above, (Layer, Opaque)):
             return _share(graph, graph.nodes[name])
     return 0.0

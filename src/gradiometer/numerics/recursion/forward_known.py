@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .checksum import from_channel
+from .concat import Concat, part
 from .graph import Activation, Graph, Layer, MaxPool, Norm, Reshape, Sum
 
 ROUNDING = 2e-7
@@ -65,13 +66,16 @@ class Known:
         shape = self.graph.nodes[name].shape
         if isinstance(operation, Activation):
             return _inverted(operation, self.values[consumer]) if consumer in self.values else None
-        if not isinstance(operation, (MaxPool, Norm, Reshape, Sum)):
+        if not isinstance(operation, (Concat, MaxPool, Norm, Reshape, Sum)):
             return None
         above = self.partial(consumer)
         if above is None or (isinstance(operation, MaxPool) and consumer not in self.routes):
             return None
         if isinstance(operation, MaxPool):
             return _unpooled(above, self.routes[consumer], shape)
+        if isinstance(operation, Concat):
+            mine = part(self.graph, node, name)
+            return Estimate(value=above.value[:, mine], deviation=above.deviation[:, mine])
         if isinstance(operation, Reshape):
             return above.reshape(-1, *shape)
         if isinstance(operation, Norm):
@@ -137,4 +141,6 @@ def agreeing(activation: Activation, found: Estimate, slopes: Tensor) -> Estimat
     if not activation.cuts:
         return found
     open_, least = from_channel(slopes, found.value) > 0, torch.finfo(found.value.dtype).tiny
-    return Estimate(value=torch.where(open_, found.value.clamp_min(least), 0.0), deviation=found.deviation)
+    full = (activation.slope(found.value.clamp_min(least)) == 0) & ~open_
+    closed = torch.where(full, activation.apply(found.value), 0.0)
+    return Estimate(value=torch.where(open_, found.value.clamp_min(least), closed), deviation=found.deviation)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
-from . import bottleneck
-from .beginning import shifted
+from . import bottleneck, concatenated, train_top
+from .beginning import hidden, shifted
 from .checksum import sums
 from .foresight import Reading, Way, count
 from .graph import Graph, Layer, Node
@@ -59,9 +59,11 @@ def meter(graph: Graph, gradient: Mapping[str, Tensor], *, examples: int | None 
         return Meter(verdict="not", reason=refusal.message, examples=examples or seen, layers=readings)
     way = Way(graph=graph, gradient=gradient, spectra=spectra, examples=number)
     way.follow(start)
+    reached = way.reaches()
+    above = "" if reached or find_head(graph).name not in start else hidden(graph, gradient)
     return Meter(
-        verdict="exact" if way.reaches() else "partial",
-        reason=way.reason,
+        verdict="exact" if reached else "partial",
+        reason=above or way.reason,
         examples=examples or seen or number,
         layers=tuple(way.readings),
     )
@@ -81,7 +83,9 @@ def _begin(
     if isinstance(top, str):
         if not one:
             raise NotApplicable(f"several examples or a defense stand behind the head, and {top}")
-        return {head.name, *shifted(graph, gradient), *bottleneck.told(graph, gradient)}, 1
+        ways = (train_top.told, bottleneck.told, concatenated.told)
+        lower = next((found for way in ways if (found := way(graph, gradient))), {head.name})
+        return {*lower, *shifted(graph, gradient)}, 1
     layer, seen = top.layer.operation, spectra.get(top.layer.name)
     area = math.prod(top.size) if seen is None else seen.positions
     assert isinstance(layer, Layer)

@@ -1,4 +1,4 @@
-"""What torch's modules are in a graph: layers, normalization with fixed statistics, pooling, activations."""
+"""What torch's modules are in a graph: layers, normalization with fixed or own statistics, pooling, activations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from . import activations, pools
+from . import activations, own_norm, pools
 from .graph import Affine, Layer, Norm, Opaque, Operation, Reshape
 
 _POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d)
@@ -34,6 +34,8 @@ def of_module(
         if module.weight is not None:
             scale = scale * module.weight
         return Norm(apply=apply, where=where, scale=scale, bias_name=names.get(id(module.bias)))
+    if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+        return own_norm.of_module(module, where, names, value)
     if isinstance(module, nn.Linear):
         return _layer(module, where, apply, names)
     if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":

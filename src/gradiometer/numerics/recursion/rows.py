@@ -30,12 +30,15 @@ SHARE = 0.15
 """Of an example's entries, the least that must be zeros."""
 
 
-def input_maps(gradient: Tensor, size: tuple[int, int], examples: int, *, rng: torch.Generator) -> Tensor | str:
+def input_maps(
+    gradient: Tensor, size: tuple[int, int], examples: int, *, rng: torch.Generator, sums: bool = True
+) -> Tensor | str:
     """Input maps [examples, in, height, width] up to one scale for all and the order of examples, or why there are none.
 
     Args:
         gradient: [out, in, kernel, kernel] of a layer with `Layer.shifts()` behind a ReLU and below a BatchNorm.
         size: height and width of the maps.
+        sums: whether delta maps sum to zero; without it, the sizes of examples relative to each other stay open.
     """
     positions = size[0] * size[1]
     rank = positions * examples
@@ -46,25 +49,29 @@ def input_maps(gradient: Tensor, size: tuple[int, int], examples: int, *, rng: t
         return f"{examples} examples at {positions} positions make too large a system"
     flat = gradient.transpose(0, 1).flatten(1)
     basis = torch.linalg.eigh(flat @ flat.T).eigenvectors[:, -rank:]
-    solutions = _null_space(_normal_matrix(_moves(gradient, basis), size), examples)
-    solutions = solutions.T.reshape(examples, positions + shifts, rank)
+    system = _normal_matrix(_moves(gradient, basis, sums), size)
+    system = system if sums else system[: positions * rank, : positions * rank]
+    solutions = _null_space(system, examples).T.reshape(examples, -1, rank)
     mixed = torch.einsum("bpr,cr->pcb", solutions[:, :positions], basis).reshape(-1, examples)
     found = _examples(mixed, rng)
     if found is None:
         return f"the zeros of the maps do not tell {examples} examples apart"
-    common = torch.einsum("eb,bkr->ekr", found, solutions[:, positions:]).flatten(1)
-    scale = common @ torch.linalg.svd(common, full_matrices=False).Vh[0]
-    maps = (mixed @ found.T / scale).reshape(positions, -1, examples)
+    maps = mixed @ found.T
+    if sums:
+        common = torch.einsum("eb,bkr->ekr", found, solutions[:, positions:]).flatten(1)
+        maps = maps / (common @ torch.linalg.svd(common, full_matrices=False).Vh[0])
+    maps = maps.reshape(positions, -1, examples)
     maps = maps.permute(2, 1, 0).reshape(examples, -1, *size)
     return maps * maps.sum().sign()
 
 
-def _moves(gradient: Tensor, basis: Tensor) -> dict[tuple[int, int], Tensor]:
+def _moves(gradient: Tensor, basis: Tensor, sums: bool) -> dict[tuple[int, int], Tensor]:
     """A_k of every shift (down, right) but none, [rank, rank]."""
     slices = torch.einsum("oikl,ir->klor", gradient, basis)
     down, across = gradient.shape[2] // 2, gradient.shape[3] // 2
     left, values, right = torch.linalg.svd(slices[down, across], full_matrices=False)
-    inverse = (right[:-1].T / values[:-1]) @ left[:, :-1].T  # Q 1 = 0: the last direction is the client's rounding
+    rank = len(values) - sums  # where Q 1 = 0 the last direction is the client's rounding
+    inverse = (right[:rank].T / values[:rank]) @ left[:, :rank].T
     steps = [(y - down, x - across) for y in range(gradient.shape[2]) for x in range(gradient.shape[3])]
     return {(y, x): inverse @ slices[y + down, x + across] for y, x in steps if (y, x) != (0, 0)}
 

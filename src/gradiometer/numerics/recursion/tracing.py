@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from gradiometer.core import NotApplicable, clone_model
 from gradiometer.numerics.symbolic import symbolic
 
-from . import activations, modules, pools
+from . import activations, averages, modules, pools
+from .concat import Concat
 from .graph import Affine, Graph, Layer, Node, Opaque, Operation, Shift, Sum
 from .loose import Loose, entries, holds_tensors
 
@@ -66,7 +67,9 @@ class _Reader:
                 self._add(node, x if inputs[0] == node.name else None)
         if output not in self.nodes:
             raise NotApplicable(f"{type(self.model).__name__} does not return one tensor, row by example")
-        return Graph(nodes=pools.first(_completed(self.nodes)), input=inputs[0], output=output, dtype=x.dtype)
+        return Graph(
+            nodes=averages.first(pools.first(_completed(self.nodes))), input=inputs[0], output=output, dtype=x.dtype
+        )
 
     def _add(self, node: fx.Node, x: Tensor | None) -> None:
         if node.op == "placeholder":
@@ -157,6 +160,8 @@ class _Reader:
             options = dict(node.kwargs)
             options.update(zip(activations.OPTIONS.get(name, ()), node.args[1:]))
             return activations.of_function(name, options, where) or Opaque(apply=apply, where=where)
+        if target is torch.cat and (node.kwargs.get("dim") or [*node.args, 0][1]) in {1, 1 - value.ndim}:
+            return Concat(apply=apply, where=where)
         constant = all(isinstance(a, (int, float)) for a in node.args if a not in tensors)
         scaling = target in {operator.mul, operator.truediv, torch.mul, torch.div} and len(tensors) == 1 and constant
         if (target in _AFFINE or scaling) and _is_affine(

@@ -1,85 +1,19 @@
-"""BatchNorm in train mode: forward, backward, and how its backward pass changes with its input.
-
-With z of n entries a channel (examples and positions), d the derivatives by the output y = gamma z^ + beta:
-
-    z^ = (z - mean z) / sigma,    sigma^2 = mean (z - mean z)^2 + eps
-    delta = gamma / sigma (d - mean d - z^ mean(d z^))
-
-so delta sums to zero, and to (almost) zero with weight z^: what a channel's scale and offset say is hidden.
-"""
+"""BatchNorm in train mode: in a graph, in a gradient that was made by it, and what its own parameters' gradients are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from .graph import Graph, Layer, Node, Opaque, Operation, Sum
+from . import own_norm
+from .graph import Graph, Layer, Node, Opaque, Sum
+from .own_norm import OwnNorm
 
 INVARIANT = 1e-3
 """Cosine of a layer's weights and their gradient below which the loss does not change with the weights' size."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class BatchNorm(Operation):
-    """Normalization by the batch's own statistics.
-
-    Args:
-        gamma, beta: [channels, 1, 1]; weight_name, bias_name: theirs.
-        eps: added to the variance.
-    """
-
-    gamma: Tensor
-    beta: Tensor
-    weight_name: str | None
-    bias_name: str | None
-    eps: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class At:
-    """BatchNorm at one input [n, channels, height, width].
-
-    Args:
-        normal: z^; sigma: [channels, 1, 1].
-    """
-
-    norm: BatchNorm
-    normal: Tensor
-    sigma: Tensor
-
-    @classmethod
-    def of(cls, norm: BatchNorm, z: Tensor) -> At:
-        """The statistics of `z`."""
-        centered = z - _mean(z)
-        sigma = (_mean(centered.square()) + norm.eps).sqrt()
-        return cls(norm=norm, normal=centered / sigma, sigma=sigma)
-
-    @property
-    def output(self) -> Tensor:
-        """gamma z^ + beta."""
-        return self.norm.gamma * self.normal + self.norm.beta
-
-    def tangent(self, change: Tensor) -> Tensor:
-        """How z^ follows a small change of z; its own transpose."""
-        return (change - _mean(change) - self.normal * _mean(self.normal * change)) / self.sigma
-
-    def pull(self, d: Tensor) -> Tensor:
-        """Derivatives by z, given those by the output."""
-        return self.norm.gamma * self.tangent(d)
-
-    def bend(self, d: Tensor, change: Tensor) -> Tensor:
-        """How `pull(d)` follows a small change of z; its own transpose."""
-        moved = self.tangent(change)
-        growth = _mean(self.normal * change) / self.sigma
-        turned = moved * _mean(d * self.normal) + self.normal * _mean(d * moved)
-        return -growth * self.pull(d) - self.norm.gamma / self.sigma * turned
-
-
-def _mean(value: Tensor) -> Tensor:
-    return value.mean((0, 2, 3), keepdim=True)
 
 
 def in_train_mode(graph: Graph, model: nn.Module) -> Graph:
@@ -93,28 +27,13 @@ def in_train_mode(graph: Graph, model: nn.Module) -> Graph:
 
     def changed(node: Node) -> Node:
         module, where = modules.get(node.operation.where), node.operation.where
-        if isinstance(module, nn.BatchNorm2d):
-            return replace(node, operation=_norm(module, where, names, graph.dtype))
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            return replace(node, operation=Opaque(apply=node.operation.apply, where=where))
-        return node
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            return node
+        norm = own_norm.of_module(module, where, names, torch.empty(1, *node.shape, dtype=graph.dtype))
+        return replace(node, operation=norm or Opaque(apply=node.operation.apply, where=where))
 
     nodes = {name: changed(node) for name, node in graph.nodes.items()}
     return Graph(nodes=nodes, input=graph.input, output=graph.output, dtype=graph.dtype)
-
-
-def _norm(module: nn.BatchNorm2d, where: str, names: Mapping[int, str], dtype: torch.dtype) -> BatchNorm:
-    ones = torch.ones(module.num_features, 1, 1, dtype=dtype)
-    norm = BatchNorm(
-        apply=lambda z: At.of(norm, z).output,
-        where=where,
-        gamma=ones if module.weight is None else module.weight.detach().to(dtype).reshape(-1, 1, 1),
-        beta=0 * ones if module.bias is None else module.bias.detach().to(dtype).reshape(-1, 1, 1),
-        weight_name=names.get(id(module.weight)),
-        bias_name=names.get(id(module.bias)),
-        eps=module.eps,
-    )
-    return norm
 
 
 def normalizes_by_batch(graph: Graph, gradient: Mapping[str, Tensor]) -> bool:
@@ -128,7 +47,7 @@ def normalizes_by_batch(graph: Graph, gradient: Mapping[str, Tensor]) -> bool:
         assert isinstance(layer, Layer)
         above = [graph.nodes[name].operation for name in graph.consumers[node.name]]
         sent = gradient.get(layer.weight_name)
-        if sent is None or not any(isinstance(norm, BatchNorm) for norm in above):
+        if sent is None or not any(isinstance(norm, OwnNorm) and norm.batch for norm in above):
             continue
         weight = layer.weight.flatten(1)
         cosine = (weight * sent.flatten(1)).sum(1) / (weight.norm(dim=1) * sent.flatten(1).norm(dim=1)).clamp_min(
@@ -141,8 +60,9 @@ def normalizes_by_batch(graph: Graph, gradient: Mapping[str, Tensor]) -> bool:
 def shift_sums(graph: Graph, gradient: Mapping[str, Tensor], name: str) -> Tensor | None:
     """The sums of derivatives by this tensor, a channel: the gradient of a beta that is added to it."""
     node = graph.nodes[name]
-    if isinstance(node.operation, BatchNorm):
-        return gradient.get(node.operation.bias_name or "")
+    if isinstance(node.operation, OwnNorm):
+        found = gradient.get(node.operation.bias_name or "")
+        return found if found is None or found.ndim == 1 else None
     branches = node.inputs if isinstance(node.operation, Sum) else ()
-    found = (shift_sums(graph, gradient, below) for below in branches)
-    return next((value for value in found if value is not None), None)
+    sums = (shift_sums(graph, gradient, below) for below in branches)
+    return next((value for value in sums if value is not None), None)

@@ -1,4 +1,4 @@
-"""The top of a network under BatchNorm in train mode: the lowest maps that its gradient gives away, p - y, the labels.
+"""The top of a network that normalizes by its own statistics: the lowest maps that its gradient gives away, p - y, the labels.
 
 `rows` reads the input maps of a convolution up to one scale. If everything above follows from these maps alone, the
 scale is the one number left: that at which the gradients of the head and of the beta below are those that were sent.
@@ -14,15 +14,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .checksum import BORDER
-from .graph import Activation, Graph, Layer, Node
-from .rows import input_maps
+from .graph import Activation, Graph, Layer, Node, Reshape
+from .head import single
+from .own_norm import OwnNorm
+from .rows import LARGEST, input_maps
 from .shift import Spectrum, spectrum
 from .top import find_head
 from .train_hidden import noise
-from .train_norm import BatchNorm, shift_sums
+from .train_norm import shift_sums
 
 SCALES = torch.logspace(-2, 2, 33, dtype=torch.float64)
 """Root mean squares that are tried for the maps."""
+NO_WAIST = "no convolution with shift structure and its own normalization behind it stands alone between input and head"
 OUTLIER = 10
 """Median residuals from which an equation is left out."""
 
@@ -35,7 +38,8 @@ class TrainTop:
         name: of the tensor; value: its maps [examples, channels, height, width].
         residues: (p - y) / batch size [examples, classes].
         labels: [examples].
-        spectrum: of the layer that was read, on its input's side.
+        error: expected, of the maps' entries.
+        spectrum: of the layer that was read, on its input's side, where one was.
         disagreement: of these gradients with what the maps would cause, relative.
     """
 
@@ -43,8 +47,9 @@ class TrainTop:
     value: Tensor
     residues: Tensor
     labels: Tensor
-    spectrum: Spectrum
-    disagreement: float
+    error: float = 0.0
+    spectrum: Spectrum | None = None
+    disagreement: float = 0.0
 
 
 def read_train_top(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.Generator) -> TrainTop | str:
@@ -53,8 +58,13 @@ def read_train_top(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.G
     Args:
         graph: in train mode.
     """
-    reason = "no convolution with shift structure and BatchNorm behind it stands alone between input and head"
-    for layer, below in _waists(graph):
+    alone = _one(graph, gradient)
+    if alone is not None:
+        return alone
+    reason = (
+        "no convolution with shift structure and its own normalization behind it stands alone between input and head"
+    )
+    for layer, norm, below in _waists(graph):
         operation = layer.operation
         assert isinstance(operation, Layer)
         size = (below.shape[1], below.shape[2])
@@ -62,25 +72,55 @@ def read_train_top(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.G
         if not seen.examples or seen.full:
             reason = f"the rank {seen.rank} of {operation.where} tells no batch size at {size[0] * size[1]} positions"
             continue
-        maps = input_maps(gradient[operation.weight_name], size, seen.examples, rng=rng)
+        if seen.examples > 1 and not norm.batch:
+            return f"{norm.where} normalizes each of the {seen.examples} examples by itself, which hides their relative sizes"
+        maps = input_maps(gradient[operation.weight_name], size, seen.examples, rng=rng, sums=norm.batch)
         if not isinstance(maps, str):
             return _scaled(graph, gradient, below.name, maps, seen)
         reason = f"{operation.where}: {maps}"
     return reason
 
 
-def _waists(graph: Graph) -> Iterator[tuple[Node, Node]]:
+def told(graph: Graph, gradient: Mapping[str, Tensor]) -> set[str]:
+    """Tensors whose derivatives the top tells for one example, by spectra; none where it begins at the head itself."""
+    if _one(graph, gradient) is not None:
+        return set()
+    for layer, _, below in _waists(graph):
+        assert isinstance(layer.operation, Layer)
+        area = below.shape[1] * below.shape[2]
+        seen = spectrum(gradient[layer.operation.weight_name].transpose(0, 1), area)
+        if seen.examples == 1 and not seen.full and area * (area + layer.operation.offsets) <= LARGEST:
+            return {node.name for node in graph.needed(graph.output, below.name)}
+    return set()
+
+
+def _one(graph: Graph, gradient: Mapping[str, Tensor]) -> TrainTop | None:
+    """The head's input, where it is an activation's output and one example stands behind the head's gradient."""
+    head = find_head(graph)
+    layer, below = head.operation, graph.nodes[head.inputs[0]]
+    source = below
+    while isinstance(source.operation, Reshape):
+        source = graph.nodes[source.inputs[0]]
+    if not isinstance(source.operation, Activation) or (residues := single(head, gradient)) is None:
+        return None
+    assert isinstance(layer, Layer)
+    value = residues @ gradient[layer.weight_name] / residues.square().sum()
+    return TrainTop(name=below.name, value=value, residues=residues, labels=residues.argmin(1))
+
+
+def _waists(graph: Graph) -> Iterator[tuple[Node, OwnNorm, Node]]:
     """Convolutions whose gradient may give away the tensor that they read, all above following from it; lowest first."""
     for node in graph.layers():
         below = graph.nodes[node.inputs[0]]
         above = [graph.nodes[name].operation for name in graph.consumers[node.name]]
+        norms = [norm for norm in above if isinstance(norm, OwnNorm)]
         assert isinstance(node.operation, Layer)
-        if not node.operation.shifts() or not any(isinstance(norm, BatchNorm) for norm in above):
+        if not node.operation.shifts() or not norms:
             continue
         if not (isinstance(below.operation, Activation) and below.operation.kinked):
             continue
         if graph.input not in {n.name for n in graph.needed(graph.output, below.name)}:
-            yield node, below
+            yield node, norms[0], below
 
 
 def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tensor, seen: Spectrum) -> TrainTop | str:
@@ -123,6 +163,7 @@ def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tenso
     return TrainTop(
         name=name,
         value=scale * maps,
+        error=scale * noise(maps),
         residues=residues,
         labels=labels,
         spectrum=seen,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import routing
+from .averages import Average, unread
 from .checksum import check, from_channel, sums, units
 from .doubts import Again, Stop, look_again, outliers, owner_of, reconsider
 from .forward_known import Estimate, Known, agreeing, seen
@@ -80,7 +81,9 @@ def _visit(state: Walk, node: Node) -> None:
         state._waiting[node.inputs[0]][node.name] = _sloped(state, node, operation, value, delta)
         state.values[node.name] = agreeing(operation, value, state._units[node.name].slope)
     elif isinstance(operation, Affine):
-        if isinstance(operation, Reshape) and any(_reads(state, name) for name in graph.consumers[node.name]):
+        if isinstance(operation, (Average, Reshape)) and any(
+            _reads(state, name) for name in graph.consumers[node.name]
+        ):
             state.values[node.name] = _value(state, node)
         for name in node.inputs:
             state._waiting[name].pop(node.name, None)
@@ -129,7 +132,7 @@ def _value(state: Walk, node: Node) -> Estimate:
             return state.values[name].reshape(-1, *node.shape)
     readers = [graph.nodes[name] for name in graph.consumers[node.name] if _reads(state, name)]
     if not readers:
-        raise Stop(f"no followed layer with a gradient reads {node.operation.where}")
+        raise Stop(unread(graph, node))
     owners = {reader.name: owner for reader in readers if (owner := owner_of(graph, reader.name)) in state._units}
     ignored = {name: list(state._doubtful.get(owner, ())) for name, owner in owners.items() if owner is not None}
     answer = _solved(state, node, readers, ignored)
