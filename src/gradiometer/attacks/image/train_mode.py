@@ -17,6 +17,7 @@ from gradiometer.numerics.recursion.train_pixels import ARRIVED, pixels
 from gradiometer.numerics.recursion.train_top import read_train_top
 from gradiometer.numerics.recursion.train_walk import TrainWalk, train_walk
 
+from .summed import refuse_sums
 from .verifying import Verifier
 
 SHARP = 1e-5
@@ -30,11 +31,16 @@ def uses_batch_statistics(update: Update, graph: Graph, gradient: Mapping[str, T
 
     Args:
         graph: in train mode.
+
+    Raises:
+        NotApplicable: several clients did so, each by its own batch.
     """
     if not any(isinstance(node.operation, BatchNorm) for node in graph.nodes.values()):
         return False
     said = update.recipe is not None and update.recipe.mode == "train"
-    return said or normalizes_by_batch(graph, gradient)
+    found = said or normalizes_by_batch(graph, gradient)
+    refuse_sums(update, statistics=found)
+    return found
 
 
 def recover(update: Update, graph: Graph, gradient: Mapping[str, Tensor], rng: torch.Generator) -> Guess:
