@@ -3,9 +3,9 @@
     GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py noise --record noise.json
     GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py defenses --draws 10
     GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py steps --draws 10
-    GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py sums --draws 10
+    GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py sums --draws 10 --init torch
 
-ResNet18 (torch's default weights, another one each draw), eval mode, batch 1, pictures from `cifar10_test3000`. A noise level
+ResNet18 (He's weights unless `--init torch`, others each draw), eval mode, batch 1, pictures from `cifar10_test3000`. A noise level
 s means normal noise of deviation s times the root mean square of each tensor, on every entry of it. The informed
 attacker knows the defense and its strength; `--naive` is the one who does not. The prediction is
 `numerics.recursion.tolerance`, from the clean gradient: PSNR to first order, and the level that closes the spectrum's gap. `sums` are over several clients, each of which
@@ -117,7 +117,7 @@ def row(
     exact = labels = 0
     attack = Recursive() if options.naive or len(sizes) > 1 else defense.informed(Recursive()) or Recursive()
     for i, private in examples(options.sheet, options.draws, sum(sizes)):
-        client = Client(model=resnet18((3, 32, 32), 10, seed=i), layout=LAYOUT, recipe=recipe)
+        client = Client(model=resnet18((3, 32, 32), 10, seed=i, init=options.init), layout=LAYOUT, recipe=recipe)
         start = time.process_time()
         guess = attempt(attack, client, private, i, defense, threat, sizes)
         seconds.append(time.process_time() - start)
@@ -142,7 +142,7 @@ def predictions(options: argparse.Namespace) -> list[Tolerance]:
     """For every draw, noise of relative level 1."""
     result = []
     for i, private in examples(options.sheet, min(options.draws, options.predicted)):
-        model = resnet18((3, 32, 32), 10, seed=i)
+        model = resnet18((3, 32, 32), 10, seed=i, init=options.init)
         clean = play(Client(model=model, layout=LAYOUT), private, rng=derive(0, i)).values
         gradient = {name: value.double() for name, value in clean.items()}
         unit = {name: value.square().mean().expand_as(value) for name, value in gradient.items()}
@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--naive", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--only", nargs="*", help="names of defenses, of steps or of sums")
+    parser.add_argument("--init", choices=("he", "torch"), default="he")
     parser.add_argument("--sheet", default="cifar10_test3000")
     parser.add_argument(
         "--record", type=Path, help="where the figures of `noise` go, for benchmarks/recursion_noise_plot.py"
