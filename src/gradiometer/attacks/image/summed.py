@@ -18,12 +18,12 @@ from torch.nn import functional as F
 
 from gradiometer.core import Batch, Loss, NotApplicable, Update
 
-WHOLE = 1e-4
-"""Relative distance from an integer up to which 1 / w_b is one."""
+WHOLE = 1e-3
+"""Distance from an integer up to which 1 / w_b is one."""
 
 
 def weights(model: nn.Module, x: Tensor, labels: Tensor, residues: Tensor) -> Tensor:
-    """w_b of every example [n], never negative.
+    """w_b of every example [n], positive.
 
     Args:
         x: pictures [n, *shape]; residues: r_b [n, classes].
@@ -31,10 +31,9 @@ def weights(model: nn.Module, x: Tensor, labels: Tensor, residues: Tensor) -> Te
     with torch.no_grad():
         difference = model(x).double().softmax(1)
     difference = difference - F.one_hot(labels, difference.shape[1])
-    found = (difference * residues).sum(1) / difference.square().sum(1).clamp_min(1e-300)
-    found = found.clamp_min(1e-12)
+    found = ((difference * residues).sum(1) / difference.square().sum(1).clamp_min(1e-300)).clamp_min(1e-12)
     count = (1 / found).round().clamp_min(1)
-    return torch.where((found * count - 1).abs() < WHOLE, 1 / count, found)
+    return torch.where((1 / found - count).abs() < WHOLE, 1 / count, found)
 
 
 def weighted(loss: Loss, shares: Tensor) -> Loss:

@@ -56,7 +56,6 @@ def close(
     readings: Sequence[Reading],
     *,
     generator: torch.Generator | None,
-    iterations: int | None = None,
 ) -> Closed:
     """Minimizes both parts together.
 
@@ -69,7 +68,7 @@ def close(
     """
     basis, scale, strength, known = _stacked(parts)
     small = scale.numel() * known.shape[2] <= LARGEST
-    iterations = iterations or (SOON if small else LATE)
+    iterations = SOON if small else LATE
     weights = [1 / r.output.deviation for r in readings]
     rho = float((pieces.split(_diagonal(layer, shape, readings, weights)) / scale.square()).mean())
     free, bound = rho**-0.5, (strength + rho).rsqrt()
