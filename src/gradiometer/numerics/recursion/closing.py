@@ -23,9 +23,6 @@ from .forward_known import Estimate
 from .graph import Layer
 from .least_squares import Directions
 
-SOON, LATE = 600, 2000
-"""Iterations of a solve that may be written out instead, and of one that may not."""
-
 
 class Reading(NamedTuple):
     """A layer that reads the tensor (None: the tensor itself), and what is known of its output before the bias."""
@@ -56,6 +53,7 @@ def close(
     readings: Sequence[Reading],
     *,
     generator: torch.Generator | None,
+    iterations: int = 2000,
 ) -> Closed:
     """Minimizes both parts together.
 
@@ -67,8 +65,6 @@ def close(
         generator: of the noise with which the solve is repeated, to see how far it moves the answer; None to save that.
     """
     basis, scale, strength, known = _stacked(parts)
-    small = scale.numel() * known.shape[2] <= LARGEST
-    iterations = SOON if small else LATE
     weights = [1 / r.output.deviation for r in readings]
     rho = float((pieces.split(_diagonal(layer, shape, readings, weights)) / scale.square()).mean())
     free, bound = rho**-0.5, (strength + rho).rsqrt()
@@ -104,7 +100,7 @@ def close(
     value, size, slow = whole(z[1]), sum(float(r.square().sum()) for r in rest), used == iterations
     count = sum(int((w > 0).sum()) for w in weights) + known.numel()
     deviation = torch.zeros_like(zero)
-    if slow and small and zero.numel() <= count:
+    if slow and zero.numel() <= min(LARGEST, count):
         rows, known_outputs = (basis * scale * strength.mT.sqrt()).mT, [r.output.value for r in readings]
         answers = list(zip((r.layer for r in readings), weights, known_outputs))
         direct = written_out(layer, shape, pieces, rows, strength.sqrt() * known, answers)
