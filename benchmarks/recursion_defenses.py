@@ -3,11 +3,13 @@
     GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py noise --record noise.json
     GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py defenses --draws 10
     GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py steps --draws 10
+    GRADIOMETER_DATA=... python benchmarks/recursion_defenses.py sums --draws 10 --init torch
 
-ResNet18 (torch's default weights, another one each draw), eval mode, batch 1, pictures from `cifar10_test3000`. A noise level
+ResNet18 (He's weights unless `--init torch`, others each draw), eval mode, batch 1, pictures from `cifar10_test3000`. A noise level
 s means normal noise of deviation s times the root mean square of each tensor, on every entry of it. The informed
 attacker knows the defense and its strength; `--naive` is the one who does not. The prediction is
-`numerics.recursion.tolerance`, from the clean gradient: PSNR to first order, and the level that closes the spectrum's gap.
+`numerics.recursion.tolerance`, from the clean gradient: PSNR to first order, and the level that closes the spectrum's gap. `sums` are over several clients, each of which
+defends itself; nobody tells the attacker how many examples each one has.
 """
 
 from __future__ import annotations
@@ -24,7 +26,19 @@ import torch
 
 from cifar import LAYOUT, STD, pictures
 from gradiometer.attacks.image import Recursive
-from gradiometer.core import Attack, Batch, Client, Defense, Guess, NotApplicable, Recipe, Threat, derive, play
+from gradiometer.core import (
+    Attack,
+    Batch,
+    Client,
+    Defense,
+    Guess,
+    NotApplicable,
+    Recipe,
+    Threat,
+    derive,
+    play,
+    play_sum,
+)
 from gradiometer.defenses import QSGD, Clip, GaussianNoise, LaplaceNoise, Prune, Quantize, Sign, Ternary, TopK, chain
 from gradiometer.models import resnet18
 from gradiometer.numerics.intervals import median_interval
@@ -56,6 +70,12 @@ DEFENSES: dict[str, Defense] = {
     "sign": Sign(),
 }
 STEPS = {f"{epochs} steps of {lr:g}": (epochs, lr) for epochs in (2, 5) for lr in (1e-2, 1e-3, 1e-4, 1e-5)}
+SUMS: dict[str, tuple[tuple[int, ...], Defense]] = {
+    "2 clients, 1 example each": ((1, 1), Defense()),
+    "4 clients, 1 example each": ((1, 1, 1, 1), Defense()),
+    "2 clients, 1 and 3 examples": ((1, 3), Defense()),
+    "2 clients, 1 example each, clipped to 1": ((1, 1), Clip(bound=1.0)),
+}
 
 
 def examples(sheet: str, draws: int, count: int = 1) -> Iterator[tuple[int, Batch]]:
@@ -65,9 +85,15 @@ def examples(sheet: str, draws: int, count: int = 1) -> Iterator[tuple[int, Batc
         yield i, data.take(torch.randperm(data.size, generator=derive(3, count, i))[:count].tolist())
 
 
-def attempt(attack: Attack, client: Client, private: Batch, i: int, defense: Defense, threat: Threat) -> Guess:
-    """The guess about one round; a refusal is one without pictures."""
-    update = play(client, private, rng=derive(0, i), threat=threat, defense=defense)
+def attempt(
+    attack: Attack, client: Client, private: Batch, i: int, defense: Defense, threat: Threat, sizes: tuple[int, ...]
+) -> Guess:
+    """The guess about one round, of as many clients as there are sizes; a refusal is one without pictures."""
+    rng, parts = derive(0, i), [private.take(part) for part in torch.arange(private.size).split(list(sizes))]
+    if len(parts) == 1:
+        update = play(client, private, rng=rng, threat=threat, defense=defense)
+    else:
+        update = play_sum(client, parts, rng=rng, threat=threat, defense=defense)
     try:
         return attack.run(update, derive(1, i))
     except NotApplicable as refusal:
@@ -76,24 +102,32 @@ def attempt(attack: Attack, client: Client, private: Batch, i: int, defense: Def
         )
 
 
-def row(name: str, defense: Defense, options: argparse.Namespace, recipe: Recipe, threat: Threat) -> dict[str, object]:
-    """Prints a row and gives its figures."""
+def row(
+    name: str,
+    defense: Defense,
+    options: argparse.Namespace,
+    recipe: Recipe,
+    threat: Threat,
+    sizes: tuple[int, ...] = (1,),
+) -> dict[str, object]:
+    """Prints a row and gives its figures. Args: sizes: examples of every client."""
     found: list[float] = []
     gaps: list[float] = []
     seconds: list[float] = []
     exact = labels = 0
-    attack = Recursive() if options.naive else defense.informed(Recursive()) or Recursive()
-    for i, private in examples(options.sheet, options.draws):
-        client = Client(model=resnet18((3, 32, 32), 10, seed=i), layout=LAYOUT, recipe=recipe)
+    attack = Recursive() if options.naive or len(sizes) > 1 else defense.informed(Recursive()) or Recursive()
+    for i, private in examples(options.sheet, options.draws, sum(sizes)):
+        client = Client(model=resnet18((3, 32, 32), 10, seed=i, init=options.init), layout=LAYOUT, recipe=recipe)
         start = time.process_time()
-        guess = attempt(attack, client, private, i, defense, threat)
+        guess = attempt(attack, client, private, i, defense, threat, sizes)
         seconds.append(time.process_time() - start)
         found += scores(guess, private)
         gaps.append((guess.notes["spectrum"] or {"gap": math.nan})["gap"])
         exact += bool(guess.notes["exact"])
-        labels += "y" in guess and guess["y"].tolist() == private["y"].tolist()
+        labels += "y" in guess and sorted(guess["y"].tolist()) == sorted(private["y"].tolist())
         if options.verbose:
-            print(f"  {i}: {found[-1]:.1f} dB, {guess.notes['way']}; {guess.notes['stopped']}", flush=True)
+            worst = min(found[-private.size :])
+            print(f"  {i}: {worst:.1f} dB, {guess.notes['way']}; {guess.notes['stopped']}", flush=True)
     middle = median_interval(found)
     print(
         f"{name}{' (naive)' if options.naive else ''}: median {middle.value:.1f} dB [{middle.lower:.1f}, {middle.upper:.1f}] "
@@ -108,7 +142,7 @@ def predictions(options: argparse.Namespace) -> list[Tolerance]:
     """For every draw, noise of relative level 1."""
     result = []
     for i, private in examples(options.sheet, min(options.draws, options.predicted)):
-        model = resnet18((3, 32, 32), 10, seed=i)
+        model = resnet18((3, 32, 32), 10, seed=i, init=options.init)
         clean = play(Client(model=model, layout=LAYOUT), private, rng=derive(0, i)).values
         gradient = {name: value.double() for name, value in clean.items()}
         unit = {name: value.square().mean().expand_as(value) for name, value in gradient.items()}
@@ -155,13 +189,14 @@ def noise(options: argparse.Namespace) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "defenses", "steps"))
+    parser.add_argument("what", choices=("noise", "defenses", "steps", "sums"))
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--predicted", type=int, default=10, help="draws behind the prediction")
     parser.add_argument("--levels", type=float, nargs="*", default=LEVELS)
     parser.add_argument("--naive", action="store_true")
     parser.add_argument("--verbose", action="store_true")
-    parser.add_argument("--only", nargs="*", help="names of defenses, or of steps")
+    parser.add_argument("--only", nargs="*", help="names of defenses, of steps or of sums")
+    parser.add_argument("--init", choices=("he", "torch"), default="he")
     parser.add_argument("--sheet", default="cifar10_test3000")
     parser.add_argument(
         "--record", type=Path, help="where the figures of `noise` go, for benchmarks/recursion_noise_plot.py"
@@ -174,6 +209,10 @@ def main() -> None:
         for name, defense in DEFENSES.items():
             if not options.only or name in options.only:
                 row(name, defense, options, Recipe(), NOTHING)
+    elif options.what == "sums":
+        for name, (sizes, defense) in SUMS.items():
+            if not options.only or name in options.only:
+                row(name, defense, options, Recipe(), NOTHING, sizes)
     else:
         threat = Threat(buffers=False, public=False)
         for name, (epochs, lr) in STEPS.items():

@@ -2,11 +2,13 @@
 
     GRADIOMETER_DATA=... python benchmarks/recursion_meter.py --half development
     GRADIOMETER_DATA=... python benchmarks/recursion_meter.py --half evaluation
+    GRADIOMETER_DATA=... python benchmarks/recursion_meter.py --half evaluation --families more
 
 The meter counts equations and reads spectra, and solves nothing. Its `exact`, `partial` and `not` are compared with what
 `Recursive` reached: pictures that it called exact, something (pictures or tensors that agree less), or nothing.
 Networks of the evaluation half, drawn from odd seeds, were not used while the meter was developed; neither were the
-pictures of `cifar10_test3000`, which they are given.
+pictures of `cifar10_test3000`, which they are given. `--families more` draws networks with max pooling, bottlenecks and
+small transformers instead of plain convolutions, ResNet18, LeNet and perceptrons.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections import Counter
 import torch
 from torch import nn
 
+import random_families
 from cifar import LAYOUT, pictures
 from gradiometer.attacks.image import Recursive
 from gradiometer.core import Client, NotApplicable, Recipe, Threat, derive, image_layout, play
@@ -82,6 +85,7 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=tuple(SHEETS), default="evaluation")
+    parser.add_argument("--families", choices=("first", "more"), default="first")
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
@@ -89,7 +93,7 @@ def main() -> None:
     table: Counter[tuple[str, str]] = Counter()
     longest = 0.0
     for seed in range(2 * options.first + odd, 2 * (options.first + options.networks), 2):
-        kind, model, side, examples = network(seed)
+        kind, model, side, examples = (network if options.families == "first" else random_families.network)(seed)
         layout = image_layout((3, side, side), 10, mean=LAYOUT["x"].mean, std=LAYOUT["x"].std)
         chosen = data.take(torch.randperm(data.size, generator=derive(5, seed))[:examples].tolist())
         private = chosen.replace(x=nn.functional.interpolate(chosen["x"], size=side, mode="area"))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         image_layout,
         load_update,
         play,
+        play_sum,
         save_update,
     )
 
@@ -71,6 +72,7 @@ __all__ = [
     "metrics",
     "models",
     "play",
+    "play_sum",
     "report",
     "save_update",
     "scan",

@@ -20,6 +20,7 @@ from .guess import Guess
 from .play import play
 from .rng import derive, global_seed, spawn
 from .storage import load_update, save_update
+from .summing import play_sum
 from .threat import THREATS, Threat
 from .training import Optimizer
 from .update import Update
@@ -62,6 +63,7 @@ __all__ = [
     "in_mode",
     "load_update",
     "play",
+    "play_sum",
     "save_update",
     "simulate",
     "spawn",

@@ -32,6 +32,7 @@ from gradiometer.numerics.recursion.walk import walk
 
 from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
 from .received import loses_scales, received
+from .summed import refuse_sums
 from .train_mode import UNPREDICTED, own_statistics, recover
 from .verifying import FLOAT32_LIMIT, Verifier
 
@@ -63,6 +64,7 @@ class Recursing:
         """The guess, as `Attack.run`."""
         update, model = self.update, self.update.need("model")
         _refuse(update, model)
+        refuse_sums(update, defended=self.channel is not None)
         gradient, noise = received(update, self.channel)
         graph = trace(model, update.layout["x"].shape)
         own = own_statistics(update, graph, gradient)
@@ -78,7 +80,8 @@ class Recursing:
         if x is None:
             return Guess(tensors={"y": top.labels}, notes={**notes, "exact": False})
         agreement, limit = attempt.verifier.verdict(x, spawn(rng))
-        blur = relative(gradient, found.noise)
+        blur, shares = relative(gradient, found.noise), attempt.verifier.weights(x)
+        notes |= {} if shares is None else {"weights": shares.tolist()}
         exact = agreement <= limit and attempt.error <= SURE and blur <= FLOAT32_LIMIT
         return Guess(
             tensors={"x": x, "y": top.labels},
@@ -93,7 +96,7 @@ class Recursing:
             gradient = comparable(graph, gradient)
         top = begin(graph, gradient, rng=spawn(rng), noise=noise)
         found = walk(graph, gradient, top.deltas, noise=noise, rescaled=rescaled)
-        verifier = Verifier(update=self.update, labels=top.labels, channel=self.channel)
+        verifier = Verifier(update=self.update, labels=top.labels, channel=self.channel, residues=top.residues)
         x, way, error = self._pictures(found, verifier, rng)
         if x is not None:
             x = scaled(x.float(), verifier.caused, verifier.sent) if rescaled else x.float()
@@ -174,11 +177,12 @@ def predict(update: Update) -> Meter:
     model = update.need("model")
     try:
         _refuse(update, model)
+        refuse_sums(update)
         graph = trace(model, update.layout["x"].shape)
+        gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
+        own = own_statistics(update, graph, gradient)
     except NotApplicable as refusal:
         return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
-    gradient = {name: value.detach().double() for name, value in update.as_gradient().items()}
-    own = own_statistics(update, graph, gradient)
     if own is not None and any(norm.batch for norm in own_norms(own)):
         return Meter(verdict="partial", reason=UNPREDICTED, examples=update.batch_size or 0, layers=())
     seen = meter(graph, gradient, examples=update.batch_size)

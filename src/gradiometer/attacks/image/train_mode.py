@@ -21,6 +21,7 @@ from gradiometer.numerics.recursion.train_record import TrainWalk
 from gradiometer.numerics.recursion.train_top import read_train_top
 from gradiometer.numerics.recursion.train_walk import train_walk
 
+from .summed import refuse_sums
 from .verifying import Verifier
 
 SHARP = 1e-5
@@ -34,11 +35,15 @@ def own_statistics(update: Update, graph: Graph, gradient: Mapping[str, Tensor])
 
     BatchNorm is one of them if the recipe says so or the gradient shows it. A network that adds a trained parameter to
     whole tensors tells one example's derivatives there, and its LayerNorms need not be followed.
+
+    Raises:
+        NotApplicable: several clients normalized, each by its own batch.
     """
     changed = in_train_mode(graph, update.need("model"))
     if any(norm.batch for norm in own_norms(changed)):
         said = update.recipe is not None and update.recipe.mode == "train"
         if said or normalizes_by_batch(changed, gradient):
+            refuse_sums(update, statistics=True)
             return changed
     return graph if own_norms(graph) and not shifted(graph, gradient) else None
 

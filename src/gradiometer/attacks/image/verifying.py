@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradiometer.core import Batch, Channel, Recipe, Update, Values, clone_model, simulate
+from gradiometer.core import Batch, Channel, Loss, Recipe, Update, Values, clone_model, simulate
+
+from .summed import weighted, weights
 
 FLOAT32_LIMIT = 3e-6
 """Relative error of a gradient that a float32 client's own rounding explains. A cautious guess, not yet measured across machines."""
@@ -18,12 +20,17 @@ NOISE, DRAWS = 1e-6, 8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Verifier:
-    """Compares what pictures with these labels, from a client in this mode, would send with what was sent."""
+    """Compares what pictures with these labels, from a client in this mode, would send with what was sent.
+
+    Args:
+        residues: of every example [n, classes]: they tell its weight in a sum over clients.
+    """
 
     update: Update
     labels: Tensor
     channel: Channel | None = None
     mode: Literal["eval", "train"] = "eval"
+    residues: Tensor | None = None
 
     @property
     def sent(self) -> Values:
@@ -32,12 +39,24 @@ class Verifier:
 
     def caused(self, x: Tensor) -> Values:
         """What a client with the pictures [n, *shape] would send, as `sent` reads it."""
-        model, loss = self.update.need("model"), self.update.need("loss")
+        model, loss = self.update.need("model"), self.loss(x)
         recipe = Recipe(examples=len(x), mode=self.mode)
         if self.update.sends == "delta":
             recipe = replace(self.update.need("recipe"), examples=len(x), mode=self.mode)
         raw = simulate(model, loss, recipe, Batch(x=x, y=self.labels)).values
         return raw if self.channel is None else self.channel.decode(self.channel.forward(raw))
+
+    def loss(self, x: Tensor) -> Loss:
+        """What the gradient of the pictures is to be taken of."""
+        loss: Loss = self.update.need("loss")
+        return loss if (shares := self.weights(x)) is None else weighted(loss, shares)
+
+    def weights(self, x: Tensor) -> Tensor | None:
+        """Of the pictures in a sum over clients [n]; None for one client, whose examples count alike."""
+        if self.update.clients == 1 or self.residues is None:
+            return None
+        model = clone_model(self.update.need("model")).eval()
+        return weights(model, x, self.labels, self.residues)
 
     def derivable(self, x: Tensor) -> list[Tensor]:
         """The same in the precision of x, with derivatives by it: a tensor each, in the update's order."""
@@ -45,7 +64,7 @@ class Verifier:
         model = model if x.dtype == torch.float32 else clone_model(model).to(x.dtype)
         batch = Batch(x=x, y=self.labels)
         recipe = Recipe(examples=len(x), mode=self.mode)
-        values = simulate(model, self.update.need("loss"), recipe, batch, differentiable=True).values
+        values = simulate(model, self.loss(x.detach().float()), recipe, batch, differentiable=True).values
         return [values[name] for name in self.update.as_gradient()]
 
     def distance(self, x: Tensor) -> float:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from .cgls import cgls
 from .components import Components
+from .dense_closing import LARGEST, written_out
 from .equations import from_channels, to_channels
 from .forward_known import Estimate
 from .graph import Layer
@@ -96,10 +97,17 @@ def close(
     zero = torch.zeros(len(parts), len(scale[0]), known.shape[2], dtype=known.dtype)
     start = [torch.zeros_like(known), zero]
     z, rest, used = cgls(forward, adjoint, right, start, iterations=iterations, accuracy=0.1 * zero.numel() ** 0.5)
-    size = sum(float(r.square().sum()) for r in rest)
+    value, size, slow = whole(z[1]), sum(float(r.square().sum()) for r in rest), used == iterations
     count = sum(int((w > 0).sum()) for w in weights) + known.numel()
     deviation = torch.zeros_like(zero)
-    if generator is not None:
+    if slow and zero.numel() <= min(LARGEST, count):
+        rows, known_outputs = (basis * scale * strength.mT.sqrt()).mT, [r.output.value for r in readings]
+        answers = list(zip((r.layer for r in readings), weights, known_outputs))
+        direct = written_out(layer, shape, pieces, rows, strength.sqrt() * known, answers)
+        if direct is not None:
+            value, spread, size = direct
+            slow, deviation = False, pieces.split(to_channels(layer, spread))
+    elif generator is not None:
         noise = [torch.randn(b.shape, generator=generator, dtype=b.dtype) * (b != 0) for b in right]
         moved, _, _ = cgls(forward, adjoint, noise, start, iterations=used, accuracy=0.2 * zero.numel() ** 0.5)
         # Some positions are determined better than others; a group's channels are alike.
@@ -107,8 +115,8 @@ def close(
     excess = (size / max(count - zero.numel(), 1)) ** 0.5
     null = max(0, -(-(zero.numel() - count) // zero.shape[2]))
     return Closed(
-        value=whole(z[1]),
-        null=null if used < iterations else max(null, 1),
+        value=value,
+        null=max(null, 1) if slow else null,
         deviation=whole(deviation) * max(1.0, excess),
         excess=excess,
         iterations=used,

@@ -63,8 +63,8 @@ def look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels: 
             c,
             typical / float(answer.weights[reader.name][c]),
         )
-        if mended is None and state.noise:
-            continue
+        if mended is None and (state.noise or not bool(found.price[c].isfinite().any())):
+            continue  # no slope is in doubt: a saturated unit's was known dimly, and the channel stays out
         if mended is None:
             raise Stop(f"channel {c} of {layer.where} contradicts the others")
         flips[c, mended] = True

@@ -75,8 +75,6 @@ class Way:
             above = self.graph.consumers[node.name]
             if (node.name in start or (above and told >= set(above))) and self._passes(node, told):
                 told.add(node.name)
-        if self.graph.input in self.known:
-            self.reason = ""
 
     def reaches(self) -> bool:
         """Whether the pictures follow: by equations, by the whole gradient, or by descent from enough known numbers."""
@@ -112,8 +110,7 @@ class Way:
         readers = [c for c in consumers if isinstance(c.operation, Layer) and c.name in told]
         readers = [r for r in readers if isinstance(r.operation, Layer) and r.operation.weight_name in self.gradient]
         if any(isinstance(c.operation, Reshape) and c.name in self.known for c in consumers):
-            self.known.append(node.name)
-            return True
+            return self._know(node)
         if not readers:
             return self._stop(unread(graph, node))
         reading = count(graph, node, readers, self.examples, self.spectra)
@@ -126,7 +123,11 @@ class Way:
                 assert isinstance(layer, Layer)
                 self.open = reading.missing * (self.examples * math.prod(node.shape) // reading.unknowns)
             return self._stop(f"{reading.where} has {reading.missing} equations a channel too few")
+        return self._know(node)
+
+    def _know(self, node: Node) -> bool:
         self.known.append(node.name)
+        self.reason = ""  # by a way around what stopped others
         return True
 
     def _stop(self, reason: str) -> bool:

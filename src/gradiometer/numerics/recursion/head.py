@@ -23,6 +23,8 @@ from .noise import NONE, Noise, edge, row_variance
 STEPS = 30
 STRUCTURED = 2.0
 """Rounding errors follow the rounded values, so that their largest singular value may exceed that of noise by this factor."""
+ALONE = 1e-9
+"""Square of the second singular value, relative to the first one's, up to which a float32 client's gradient is of rank one."""
 AGREES = 1e-4
 """Relative error above which the equation of the softmax is not met."""
 
@@ -38,14 +40,17 @@ def single(head: Node, gradient: Mapping[str, Tensor], noise: Noise = NONE) -> T
     weight = gradient.get(layer.weight_name)
     if weight is None:
         raise NotApplicable(f"the update holds no gradient of the head {layer.where}", fix="choose another attack")
-    values, vectors = torch.linalg.eigh(weight @ weight.T)
     floor = STRUCTURED * edge(row_variance(noise, layer), weight.shape[1])
-    if float(values[-2]) >= max(1e-9 * float(values[-1]), floor**2):
-        return None
     bias = gradient.get(layer.bias_name or "")
+    if floor or not product(weight):
+        values, vectors = torch.linalg.eigh(weight @ weight.T)
+        if float(values[-2]) >= max(ALONE * float(values[-1]), floor**2):
+            return None
+        if floor and bias is not None:
+            # Noise in the bias gradient is alike in all entries; the weight gradient's left singular vector averages its own.
+            return (vectors[:, -1] * (vectors[:, -1] @ bias))[None]
     if bias is not None:
-        # Noise in the bias gradient is alike in all entries; the weight gradient's left singular vector averages its own.
-        return (vectors[:, -1] * (vectors[:, -1] @ bias) if floor else bias)[None]
+        return bias[None]
     found = by_softmax(layer, weight)
     if found is None:
         raise NotApplicable(
@@ -53,6 +58,14 @@ def single(head: Node, gradient: Mapping[str, Tensor], noise: Noise = NONE) -> T
             fix="choose another attack",
         )
     return found[None]
+
+
+def product(matrix: Tensor) -> bool:
+    """Whether nothing is left of a matrix, up to rounding, without what its largest column spans."""
+    column = matrix[:, matrix.square().sum(0).argmax()]
+    line = column / column.norm().clamp_min(1e-300)
+    rest = matrix - torch.outer(line, line @ matrix)
+    return float(rest.square().sum()) < ALONE * float(matrix.square().sum())
 
 
 def by_softmax(layer: Layer, gradient: Tensor) -> Tensor | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from . import activations, own_norm, pools
 from .graph import Affine, Layer, Norm, Opaque, Operation, Reshape
 
 _POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.ConstantPad2d)
+_LARGE = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)
 
 
 def of_module(
@@ -49,6 +52,19 @@ def of_module(
         assert isinstance(padding, tuple)
         return _layer(module, where, apply, names, stride=module.stride, padding=padding, dilation=module.dilation)
     return activations.of_module(module, where) or Opaque(apply=apply, where=where)
+
+
+def outlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, or for a large module one that gives zeros of its output's shape: tracing asks for no more."""
+    if type(function) not in _LARGE:
+        return function
+    assert isinstance(function, nn.Module)
+    state = {name: value.to("meta") for name, value in function.state_dict().items()}
+
+    def outline(x: Tensor) -> Tensor:
+        return torch.zeros_like(functional_call(function, state, (x.to("meta"),)), device=x.device)
+
+    return outline
 
 
 def _layer(

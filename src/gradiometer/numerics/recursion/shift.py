@@ -66,8 +66,8 @@ def spectrum(gradient: Tensor, positions: int, *, noise: float = 3e-7, floor: fl
     values = torch.linalg.eigvalsh(left @ left.T).clamp_min(0).flip(0).sqrt()
     top = float(values[0].clamp_min(1e-300))
     values, floor = values / top, floor / top
-    size = gradient.norm()
-    live = min(int((gradient.transpose(0, d).flatten(1).norm(dim=1) > 1e-6 * size).sum()) for d in (0, 1))
+    energy = gradient.square().flatten(2).sum(2)
+    live = min(int((energy.sum(d) > 1e-12 * energy.sum()).sum()) for d in (0, 1))
     if floor > noise:
         rank = max(1, int((values > ABOVE * floor).sum()))
         return Spectrum(values=values, rank=rank, gap=float(values[rank - 1]) / floor, positions=positions, live=live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from torch import Tensor
 from gradiometer.core import NotApplicable
 
 from .graph import Activation, Affine, Graph, Layer, Node, Norm, Reshape, Sum
+
+EVEN = 1e-9
+"""Relative differences between positions that are rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,21 +73,33 @@ def find_head(graph: Graph) -> Node:
 
 def find_mean(graph: Graph) -> Mean | str:
     """The head and the maps that it averages, or the reason why there are none."""
-    head = find_head(graph)
-    classes = head.shape[0]
-    delta = torch.eye(classes, dtype=graph.dtype)
-    node = head
+    node = head = find_head(graph)
+    delta, way = torch.eye(head.shape[0], dtype=graph.dtype), list[tuple[Affine, list[tuple[int, ...]]]]()
     while not isinstance(node.operation, Activation):
         if not isinstance(node.operation, Affine) or len(node.inputs) != 1:
             return f"{node.operation.where} stands between the head and the last activation"
-        (delta,) = node.operation.pull(delta, graph.shapes(node))
+        shapes = graph.shapes(node)
+        if way or math.prod(shapes[0][1:]) > 1:
+            way.append((node.operation, shapes))
+        else:
+            (delta,) = node.operation.pull(delta, shapes)
         node = graph.nodes[node.inputs[0]]
-    if not node.operation.kinked or delta.ndim != 4:
+    if not node.operation.kinked or len(node.shape) != 3:
         return f"the last activation, {node.operation.where}, is no ReLU of maps"
-    share = delta[..., :1, :1]
-    if not torch.allclose(delta, share.expand_as(delta), rtol=1e-9, atol=0):
+
+    def pulled(rows: Tensor) -> Tensor:
+        for operation, shapes in way:
+            (rows,) = operation.pull(rows, shapes)
+        return rows
+
+    probes = torch.randn(2, *delta.shape[1:], generator=torch.Generator().manual_seed(0), dtype=graph.dtype)
+    seen = pulled(probes)
+    if float((seen - seen[..., :1, :1]).abs().max()) > EVEN * float(seen.abs().max()):
         return "the head does not average over positions"
-    return Mean(head=head, activation=node, share=share.reshape(classes, -1))
+    corner, probes = seen[..., 0, 0], probes.flatten(1)
+    alone = corner.shape == probes.shape and torch.allclose(corner[0] * probes[1], corner[1] * probes[0], rtol=EVEN)
+    share = delta.flatten(1) * (corner[0] / probes[0]) if alone else pulled(delta)[..., 0, 0]
+    return Mean(head=head, activation=node, share=share)
 
 
 def find_top(graph: Graph) -> Top | str:

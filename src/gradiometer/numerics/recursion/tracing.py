@@ -80,7 +80,7 @@ class _Reader:
         function = self._function(node)
         arguments = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n.name])
         try:
-            value = function(*arguments[0], **arguments[1])
+            value = modules.outlined(function)(*arguments[0], **arguments[1])
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise NotApplicable(f"{node.target} does not take this input: {str(error).splitlines()[0]}") from error
         self.values[node.name] = value

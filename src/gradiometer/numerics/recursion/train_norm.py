@@ -41,7 +41,7 @@ def normalizes_by_batch(graph: Graph, gradient: Mapping[str, Tensor]) -> bool:
 
     Then the loss does not change with the size of the weights w in front of it, so w . dL/dw = 0 but for eps.
     """
-    found = []
+    found = False
     for node in graph.layers():
         layer = node.operation
         assert isinstance(layer, Layer)
@@ -53,8 +53,10 @@ def normalizes_by_batch(graph: Graph, gradient: Mapping[str, Tensor]) -> bool:
         cosine = (weight * sent.flatten(1)).sum(1) / (weight.norm(dim=1) * sent.flatten(1).norm(dim=1)).clamp_min(
             1e-300
         )
-        found.append(cosine.abs().median())
-    return bool(found) and float(max(found)) < INVARIANT
+        found = float(cosine.abs().median()) < INVARIANT
+        if not found:
+            break
+    return found
 
 
 def shift_sums(graph: Graph, gradient: Mapping[str, Tensor], name: str) -> Tensor | None:

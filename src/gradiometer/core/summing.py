@@ -1,0 +1,59 @@
+"""play_sum: one round of several clients, of whose messages the observer sees the sum alone (secure aggregation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from .batch import Batch
+from .client import Client
+from .defense import Defense
+from .errors import BadInput
+from .play import play
+from .rng import spawn
+from .threat import Threat
+from .update import Update
+
+
+def play_sum(
+    client: Client,
+    batches: Sequence[Batch],
+    *,
+    rng: torch.Generator,
+    threat: Threat = Threat(),  # noqa: B008 - a frozen value
+    defense: Defense | None = None,
+    public: Batch | None = None,
+    round: int = 0,
+) -> Update:
+    """Plays the round of as many equal clients as there are batches: each trains, defends and sends on its own.
+
+    The update's values are the sum of all messages, its `batch_size` and `labels` those of all clients together.
+    Normalization buffers are not in the sum.
+
+    Raises:
+        BadInput: no batch, one that does not fit the client, or an update that is not finite.
+    """
+    if not batches:
+        raise BadInput("a sum over clients needs at least one client's batch")
+    everything = replace(threat, labels=True)
+    seen = [
+        play(client, batch, rng=spawn(rng), threat=everything, defense=defense, public=public, round=round)
+        for batch in batches
+    ]
+    size = sum(batch.size for batch in batches)
+    labels = [batch["y"] for batch in batches if "y" in batch]
+    return (
+        seen[0]
+        .replace(
+            values={name: torch.stack([u.values[name] for u in seen]).sum(0) for name in seen[0].values},
+            recipe=replace(client.recipe, examples=size),
+            batch_size=size,
+            labels=torch.cat(labels) if labels else None,
+            buffers=None,
+            clients=len(seen),
+            wire_bytes=sum(update.wire_bytes for update in seen),
+        )
+        .under(threat)
+    )
