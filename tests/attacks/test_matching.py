@@ -20,7 +20,7 @@ from gradiometer.attacks.image import (
     SeeThrough,
 )
 from gradiometer.attacks.inference import RowSum
-from gradiometer.attacks.matching import LBFGS, Adam
+from gradiometer.attacks.matching import LBFGS, Adam, GaussNewton
 from gradiometer.attacks.matching.descent import factor
 from gradiometer.attacks.matching.starts import picture_start
 from gradiometer.core import (
@@ -61,6 +61,23 @@ def test_dlg_recovers_picture_and_label_of_a_smooth_network(tiny_client: Client,
     assert guess.notes["labels"] == "joint"
     assert guess.objective is not None
     assert guess.objective < 1e-5
+
+
+def test_gauss_newton_reaches_what_descent_does_not(tiny_client: Client, digits_data: Data) -> None:
+    batch, update = observed(tiny_client, digits_data)
+    solving = replace(FAST, optimizer=GaussNewton(), iterations=600)
+    guess = solving.run(update, derive(1))
+    assert quality(guess["x"], batch["x"]) > 80
+    assert guess.notes["engine"] == "r-operator"
+    assert guess.notes["iterations"] <= 600
+    free = observed(tiny_client, digits_data, threat=Threat())[1]
+    joint = replace(solving, joint_labels=True).run(free, derive(1))
+    assert torch.equal(joint["y"], batch["y"]), "unknown labels are solved for by the general path"
+
+
+def test_gauss_newton_solves_for_the_update_alone() -> None:
+    with pytest.raises(BadConfig, match="SquaredL2"):
+        Matching(optimizer=GaussNewton())
 
 
 def test_granted_labels_are_used_and_not_claimed(tiny_client: Client, digits_data: Data) -> None:

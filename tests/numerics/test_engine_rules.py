@@ -16,6 +16,7 @@ from gradiometer.models import lenet, resnet18, vit
 from gradiometer.numerics.distances import L1, Cosine, Distance, LayerwiseCosine, SquaredL2
 from gradiometer.numerics.engine import Engine, choice, unfolded, winograd
 from gradiometer.numerics.engine.capture import capture
+from gradiometer.numerics.engine.condition import of_first_layer
 from gradiometer.numerics.engine.rule import Slot
 
 CLASSES = 3
@@ -238,3 +239,46 @@ def test_frozen_layers_have_no_share_in_the_distance() -> None:
         parameter.requires_grad_(False)
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     assert compared(model, x, Cosine()) == ("r-operator", pytest.approx(0, abs=1e-10))
+
+
+def smooth(activation: str = "sigmoid") -> nn.Module:
+    return lenet((3, 16, 16), CLASSES, activation=activation)
+
+
+def prepared(
+    model: nn.Module, n: int, *, general: bool
+) -> tuple[Engine, list[Tensor], Callable[[list[Tensor]], Batch]]:
+    rng = torch.Generator().manual_seed(11)
+    x, y = torch.randn(n, 3, 16, 16, generator=rng, dtype=torch.float64), torch.arange(n) % CLASSES
+    recipe = Recipe(examples=n)
+    sent = simulate(model, cross_entropy, recipe, Batch(x=x, y=y)).values
+    engine = Engine(model=model, loss=cross_entropy, recipe=recipe, distance=SquaredL2(), sent=sent, general=general)
+    return engine, [torch.rand(x.shape, generator=rng, dtype=torch.float64)], lambda z: Batch(x=z[0], y=y)
+
+
+def test_both_slopes_agree_and_are_transposes() -> None:
+    model, rng = smooth().double(), torch.Generator().manual_seed(12)
+    (fast, start, decode), (slow, *_) = prepared(model, 2, general=False), prepared(model, 2, general=True)
+    one, other = fast.slope(start, decode), slow.slope(start, decode)
+    assert (fast.path, slow.path) == ("r-operator", "double backward")
+    move = [torch.randn(start[0].shape, generator=rng, dtype=torch.float64)]
+    pushed, slow_pushed = one.push(move), other.push(move)
+    assert float(pushed.norm()) == pytest.approx(float(slow_pushed.norm()), rel=1e-9)
+    assert float(one.residual.square().sum()) == pytest.approx(fast(start, decode).distance, rel=1e-9)
+    again, slow_again = fast.slope(start, decode).pull(pushed)[0], other.pull(slow_pushed)[0]
+    assert off(again, slow_again) < 1e-9
+    assert float((again * move[0]).sum()) == pytest.approx(float(pushed.square().sum()), rel=1e-9)
+
+
+def test_the_conditioner_inverts_the_first_convolution_of_periodic_pictures() -> None:
+    model = smooth().double()
+    conditioner = of_first_layer(model, torch.Size((1, 3, 16, 16)))
+    assert conditioner is not None
+    rng = torch.Generator().manual_seed(13)
+    picture = torch.randn(1, 3, 16, 16, generator=rng, dtype=torch.float64).requires_grad_()
+    kernel = next(model.parameters()).detach()
+    seen = F.conv2d(F.pad(picture, (2, 2, 2, 2), mode="circular"), kernel, stride=2)
+    (gram,) = torch.autograd.grad(seen, picture, seen.detach())
+    rest, floor = picture.detach() - conditioner(gram), conditioner(picture.detach())
+    assert float(F.cosine_similarity(rest.flatten(), floor.flatten(), 0)) == pytest.approx(1, abs=1e-9)
+    assert of_first_layer(nn.Linear(3, 3), torch.Size((1, 3))) is None

@@ -56,7 +56,8 @@ class GaussNewton:
         """The move of every unknown."""
         downhill = [-part for part in slope.pull(slope.residual)]
         solution = [torch.zeros_like(part) for part in downhill]
-        direction, power = [part.clone() for part in downhill], _dot(downhill, downhill)
+        turned = slope.conditioned(downhill)
+        direction, power = [part.clone() for part in turned], _dot(downhill, turned)
         first = power
         for _ in range(self.products):
             if not power > self.tolerance**2 * first:
@@ -65,11 +66,12 @@ class GaussNewton:
             trial.spend(1)
             bent = [part.add_(along, alpha=damping) for part, along in zip(image, direction)]
             length = power / max(_dot(direction, bent), 1e-300)
-            for found, left, along, turned in zip(solution, downhill, direction, bent):
+            for found, left, along, change in zip(solution, downhill, direction, bent):
                 found.add_(along, alpha=length)
-                left.sub_(turned, alpha=length)
-            before, power = power, _dot(downhill, downhill)
-            direction = [left + power / before * along for left, along in zip(downhill, direction)]
+                left.sub_(change, alpha=length)
+            turned = slope.conditioned(downhill)
+            before, power = power, _dot(downhill, turned)
+            direction = [part + power / before * along for part, along in zip(turned, direction)]
         return solution
 
 

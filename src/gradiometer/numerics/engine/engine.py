@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gradiometer.core import Batch, Loss, NotApplicable, Recipe, Values, cross_entropy
 from gradiometer.numerics.distances import Distance
 
+from .condition import Conditioner, of_first_layer
 from .eager import Eager
 from .fast import Fast
 from .packed import keep_memory
@@ -52,6 +53,7 @@ class Engine:
     general: bool = False
     path: str = field(default="", init=False)
     _fast: Fast | None = field(default=None, init=False)
+    _conditioner: Conditioner | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         keep_memory()
@@ -90,7 +92,7 @@ class Engine:
             self._choose(unknowns, decode, None)
         batch = decode(list(unknowns))
         if self._fast is not None and self._fast.formed and batch["x"] is unknowns[0] and len(unknowns) == 1:
-            return FastSlope(self._fast, batch["x"], batch["y"])
+            return FastSlope(self._fast, batch["x"], batch["y"], self._conditioner)
         return EagerSlope(self._eager, self.sent, unknowns, decode)
 
     def _choose(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None) -> None:
@@ -111,6 +113,7 @@ class Engine:
             return
         if off <= (KINKED if fast.kinked else SMOOTH if batch["x"].dtype == torch.float32 else DOUBLE):
             self.path, self._fast = "r-operator", fast
+            self._conditioner = of_first_layer(self.model, batch["x"].shape)
         else:
             self.path += f": the fast path is off by {off:.0e}"
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from gradiometer.core import Values
 
+from .condition import Conditioner
 from .eager import Eager
 from .fast import Fast
 from .point import Decode
 
 
+@runtime_checkable
 class Slope(Protocol):
     """Residual and Jacobian at a point, both relative to the length of what was sent.
 
@@ -31,6 +33,10 @@ class Slope(Protocol):
         """J' w for every unknown, for w as `residual`."""
         ...
 
+    def conditioned(self, moves: Sequence[Tensor]) -> list[Tensor]:
+        """Moves multiplied by a symmetric positive approximation of (J' J)^-1, up to a factor."""
+        ...
+
 
 class FastSlope:
     """Of pictures with known labels, by the passes of the R-operator.
@@ -38,10 +44,11 @@ class FastSlope:
     Args:
         fast: without ghosts; it serves one slope at a time.
         x, y: the batch.
+        conditioner: for moves of the pictures.
     """
 
-    def __init__(self, fast: Fast, x: Tensor, y: Tensor) -> None:
-        self._fast, self._unit = fast, 1 / max(fast.length, 1e-30) ** 0.5
+    def __init__(self, fast: Fast, x: Tensor, y: Tensor, conditioner: Conditioner | None = None) -> None:
+        self._fast, self._conditioner, self._unit = fast, conditioner, 1 / max(fast.length, 1e-30) ** 0.5
         fast.begin(x, y)
         self.residual = fast.difference() * self._unit
 
@@ -52,6 +59,10 @@ class FastSlope:
     def pull(self, weights: Tensor) -> list[Tensor]:
         """See `Slope`."""
         return [self._fast.weighted(weights).mul_(self._unit)]
+
+    def conditioned(self, moves: Sequence[Tensor]) -> list[Tensor]:
+        """See `Slope`."""
+        return list(moves) if self._conditioner is None else [self._conditioner(moves[0])]
 
 
 class EagerSlope:
@@ -72,12 +83,14 @@ class EagerSlope:
 
     def push(self, moves: Sequence[Tensor]) -> Tensor:
         """See `Slope`."""
-        return torch.autograd.grad(
-            self._pulled, self._weights, list(moves), retain_graph=True, materialize_grads=True
-        )[0]
+        return torch.autograd.grad(self._pulled, self._weights, list(moves), retain_graph=True, materialize_grads=True)[
+            0
+        ]
 
     def pull(self, weights: Tensor) -> list[Tensor]:
         """See `Slope`."""
-        return list(
-            torch.autograd.grad(self._gaps, self._leaves, weights, retain_graph=True, materialize_grads=True)
-        )
+        return list(torch.autograd.grad(self._gaps, self._leaves, weights, retain_graph=True, materialize_grads=True))
+
+    def conditioned(self, moves: Sequence[Tensor]) -> list[Tensor]:
+        """See `Slope`."""
+        return list(moves)
