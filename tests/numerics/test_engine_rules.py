@@ -241,6 +241,14 @@ def test_frozen_layers_have_no_share_in_the_distance() -> None:
     assert compared(model, x, Cosine()) == ("r-operator", pytest.approx(0, abs=1e-10))
 
 
+@pytest.mark.parametrize("distance", [Cosine(), SquaredL2(), L1()])
+def test_parameters_that_the_model_does_not_use_have_no_gradient(distance: Distance) -> None:
+    model = network(["conv", "gelu"], 4).double()
+    model.register_parameter("unused", nn.Parameter(torch.ones(3, dtype=torch.float64)))
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert compared(model, x, distance) == ("r-operator", pytest.approx(0, abs=1e-8))
+
+
 def smooth(activation: str = "sigmoid") -> nn.Module:
     return lenet((3, 16, 16), CLASSES, activation=activation)
 

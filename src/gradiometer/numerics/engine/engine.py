@@ -127,8 +127,8 @@ class Engine:
             raise NotApplicable("the input is not continuous")
         scale = self.scale * (-recipe.lr if recipe.sends == "delta" else 1.0)
         fast = Fast(self.model, recipe.mode, batch["x"], self.distance, self.sent, scale=scale)
-        if fast.missing or not self.watch <= set(fast.program.watched):
-            raise NotApplicable(f"the fast path does not see {sorted(fast.missing or self.watch)[0]}")
+        if not self.watch <= set(fast.program.watched):
+            raise NotApplicable(f"the fast path does not see the input of {min(self.watch)}")
         fast.program.watched = {name: fast.program.watched[name] for name in self.watch}
         return fast
 

@@ -30,7 +30,7 @@ class Fast:
         model: at the start of the round.
         mode: of normalization, `train` or `eval`.
         x: a batch of the shape and precision to come.
-        distance, sent: what the gradient is compared with.
+        distance, sent: what the gradient is compared with; of parameters that the model does not use it is zero.
         scale: factor on the gradient before the comparison.
         ghosts: whether weight gradients may be left unformed where that is cheaper and the distance allows it.
 
@@ -52,14 +52,14 @@ class Fast:
         self._distance, self._scale, self.shape = distance, scale, x.shape
         self._paired = distance if isinstance(distance, Paired) else None
         with in_mode(model, mode):
-            exact = (
-                self._paired is not None and not self._paired.asks_gap
-            )  # |s - t| is not told by products near a match
-            self.program = capture(model, x, frozenset(sent), ghosts=ghosts and exact)
+            # Near a match |s - t| is lost in the rounding of products.
+            ghosts = ghosts and self._paired is not None and not self._paired.asks_gap
+            self.program = capture(model, x, frozenset(sent), ghosts=ghosts)
         single = x.dtype == torch.float32
         self.kinked = single and any(isinstance(rule, (Kinked, MaxPooled)) for rule in self.program.rules)
         self._slots = {slot.name: slot for slot in self.program.slots if slot.name}
-        self._compare = distance.against({name: sent[name] for name in self._slots})
+        self._compare = distance.against(sent)
+        self._unused = {n: torch.zeros_like(v) for n, v in sent.items() if n not in self._slots}
         self._ghosts = [m for m in map(_ghost, self.program.rules) if m is not None]
         hidden = {id(matrix.slot) for matrix in self._ghosts}
         self._formed = [slot for slot in self._slots.values() if id(slot) not in hidden]
@@ -70,8 +70,9 @@ class Fast:
             target.copy_(slot.own(sent[slot.name].detach()))
         for matrix in self._ghosts:
             matrix.send(matrix.slot.own(sent[matrix.slot.name].detach()).contiguous())
-        self.missing = frozenset(sent) - frozenset(self._slots)
-        self.length = sum(float(value.detach().double().square().sum()) for value in sent.values())
+        self.length, self._alien = (
+            sum(float(sent[name].detach().double().square().sum()) for name in names) for names in (sent, self._unused)
+        )
 
     def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
         """Evaluates once, as `Eager` does."""
@@ -167,7 +168,7 @@ class Fast:
         """The distance; leaves its derivative in the slots' moves."""
         if self._paired is None:
             gradient = {slot.name: slot.natural(slot.gradient) for slot in self._formed if slot.gradient is not None}
-            value, cotangents = self._compare(gradient)
+            value, cotangents = self._compare({**gradient, **self._unused})
             for slot in self._formed:
                 assert slot.gradient is not None
                 slot.gradient.copy_(slot.own(cotangents[slot.name]))
@@ -179,7 +180,8 @@ class Fast:
         for matrix in self._ghosts:
             pair, own = matrix.products().tolist()
             totals[0], totals[1] = totals[0] + pair, totals[1] + own
-        found = self._paired.combine(Products(inner=totals[0], squared=totals[1], gap=totals[2]), self.length)
+        products = Products(inner=totals[0], squared=totals[1], gap=totals[2] + self._alien)
+        found = self._paired.combine(products, self.length)
         self._turn(found)
         return found.value
 

@@ -48,7 +48,7 @@ class Packed:
     """
 
     def __init__(self, matrix: Tensor, rows: int) -> None:
-        self._matrix, self._rows = matrix, rows
+        self._matrix, self._transposed, self._rows = matrix, matrix.t(), rows
         fits = matrix.dtype == torch.float32 and matrix.device.type == "cpu" and rows > 1 and matrix.numel() > 4096
         self._packed = torch.ops.mkl._mkl_reorder_linear_weight(matrix, rows) if fits and _packs() else None
 
@@ -56,4 +56,4 @@ class Packed:
         """[rows, in] to [rows, out]."""
         if self._packed is not None and len(rows) == self._rows:
             return torch.ops.mkl._mkl_linear(rows, self._packed, self._matrix, bias, self._rows)
-        return rows @ self._matrix.t() if bias is None else torch.addmm(bias, rows, self._matrix.t())
+        return rows @ self._transposed if bias is None else torch.addmm(bias, rows, self._transposed)

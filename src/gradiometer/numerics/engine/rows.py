@@ -24,15 +24,19 @@ class Rows:
         inside = (flat >= 0).nonzero()[:, 0]
         order = inside[flat[inside].argsort(stable=True)]
         counts = torch.bincount(flat[inside], minlength=count)
-        self._padded = len(inside) < len(flat)
+        self._padded: Tensor | None = None
+        self._pads, self._count = len(inside) < len(flat), count
         self._index = torch.where(flat < 0, count, flat).int()
         self._back, self._begin = order.int(), (counts.cumsum(0) - counts).int()
         self._once = bool((counts == 1).all())
 
     def take(self, source: Tensor) -> Tensor:
         """[count, c] to [entries of the index, c]."""
-        if self._padded:
-            source = F.pad(source, (0, 0, 0, 1))
+        if self._pads:
+            if self._padded is None:
+                self._padded = source.new_zeros(self._count + 1, source.shape[1])
+            self._padded[: self._count].copy_(source)
+            source = self._padded
         return source.index_select(0, self._index)
 
     def put(self, rows: Tensor) -> Tensor:
