@@ -3,13 +3,15 @@
     GRADIOMETER_DATA=... python benchmarks/engine.py steps --peer-python PEER/bin/python
     GRADIOMETER_DATA=... python benchmarks/engine.py attention
     GRADIOMETER_DATA=... python benchmarks/engine.py quality
+    python benchmarks/engine.py large
     python benchmarks/engine.py rule
 
 `steps`: an iteration of Inverting Gradients (cosine, total variation, signed Adam) on pictures of `cifar10_test3000`, ours in this
 process and the peer's in its own, in turns; the factor is the median of the ratios of neighbors. The floor is what seven (a ghost
 layer: six) products of the forward's size take at the rate of a matrix product of 1024, measured beside.
 `attention`: the same against double backward, as the peer has no such victims. `quality`: Gauss-Newton on the sigmoid LeNet of
-DLG, `--repeats` pictures. `rule`: predicted and measured seconds of every way to compute a convolution. One thread. The peer's environment is that of benchmarks/matching.py.
+DLG, `--repeats` pictures. `large`: seconds and memory of a ViT with 87 million parameters. `rule`: predicted and measured seconds of
+every way to compute a convolution. One thread. The peer's environment is that of benchmarks/matching.py.
 """
 
 from __future__ import annotations
@@ -196,6 +198,31 @@ def attention(options: argparse.Namespace) -> bool:
     return all(good)
 
 
+def large(options: argparse.Namespace) -> bool:
+    """A ViT of the size of ViT-B/16 at 224 pixels, one example: seconds of both paths and the largest memory."""
+    model = vit((3, 224, 224), 1000, patch=16, width=768, depth=12, heads=12).eval()
+    x, y, recipe = torch.randn(1, 3, 224, 224, generator=derive(4)), torch.tensor([3]), Recipe(examples=1)
+    sent = simulate(model, cross_entropy, recipe, Batch(x=x, y=y)).values
+    start = [torch.zeros_like(x)]
+    spent = {}
+    for general in (False, True):
+        engine = Engine(model=model, loss=cross_entropy, recipe=recipe, distance=Cosine(), sent=sent, general=general)
+
+        def step(engine: Engine = engine) -> object:
+            return engine(start, lambda u: Batch(x=u[0], y=y))
+
+        step()
+        spent[engine.path] = min(seconds(step) for _ in range(3))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    shown = ", ".join(f"{path} {value:.2f} s" for path, value in spent.items())
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    verdict = "PASS" if memory <= 8 else "MISS"
+    print(
+        f"ViT of {parameters:.1f} million parameters, 224 px, batch 1: {shown}; memory {memory:.1f} GiB, wanted 8: {verdict}"
+    )
+    return memory <= 8
+
+
 def quality(options: argparse.Namespace) -> bool:
     """Gauss-Newton on the sigmoid LeNet: CPU seconds to 30 dB, and what is reached in ten. Labels are recovered."""
     data, found, reached = pictures("cifar10_test3000", PLAIN), [], []
@@ -317,14 +344,16 @@ def measured(geometry: unfolded.Geometry, way: str) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("steps", "attention", "rule", "quality"))
+    parser.add_argument("what", choices=("steps", "attention", "rule", "quality", "large"))
     parser.add_argument("--victims", nargs="*", choices=tuple(VICTIMS))
     parser.add_argument("--peer-python", help="interpreter with `breaching` installed, for `steps`")
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
     if options.what == "steps" and not options.peer_python:
         parser.error("steps needs --peer-python")
-    good = {"steps": steps, "attention": attention, "rule": rule, "quality": quality}[options.what](options)
+    good = {"steps": steps, "attention": attention, "rule": rule, "quality": quality, "large": large}[options.what](
+        options
+    )
     raise SystemExit(0 if good else 1)
 
 
