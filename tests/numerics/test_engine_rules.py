@@ -39,6 +39,7 @@ def compared(model: nn.Module, x: Tensor, distance: Distance, *, mode: str = "ev
 
     engine = Engine(model=model, loss=cross_entropy, recipe=recipe, distance=distance, sent=sent)
     point = engine(start, decode)
+    assert point.gradient[0].is_contiguous(), "torch's L-BFGS takes views"
     general = Engine(
         model=model.double(),
         loss=cross_entropy,

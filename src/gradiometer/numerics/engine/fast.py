@@ -95,7 +95,7 @@ class Fast:
             total = found + float(extra.detach())
             roots, weights = [*roots, extra], [*weights, torch.ones_like(extra)]
         slopes = torch.autograd.grad(roots, leaves, weights, materialize_grads=True)
-        return Point(value=total, distance=found, gradient=list(slopes))
+        return Point(value=total, distance=found, gradient=[slope.contiguous() for slope in slopes])
 
     @property
     def formed(self) -> bool:
@@ -130,7 +130,7 @@ class Fast:
         for slot, part in zip(self._formed, self._parts(weights)):
             slot.move = part
         with torch.no_grad():
-            return self._second({})[0]
+            return self._second({})[0].contiguous()
 
     def _parts(self, flat: Tensor) -> list[Tensor]:
         sizes = [slot.value.numel() for slot in self._formed]
