@@ -70,6 +70,8 @@ def test_gauss_newton_reaches_what_descent_does_not(tiny_client: Client, digits_
     assert quality(guess["x"], batch["x"]) > 80
     assert guess.notes["engine"] == "r-operator"
     assert guess.notes["iterations"] <= 600
+    twice = replace(solving, restarts=2).run(update, derive(1))
+    assert quality(twice["x"], batch["x"]) > 80, "starts side by side share one engine"
     free = observed(tiny_client, digits_data, threat=Threat())[1]
     joint = replace(solving, joint_labels=True).run(free, derive(1))
     assert torch.equal(joint["y"], batch["y"]), "unknown labels are solved for by the general path"

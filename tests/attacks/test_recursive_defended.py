@@ -17,6 +17,7 @@ from gradiometer.core import (
     NotApplicable,
     Recipe,
     Threat,
+    Update,
     derive,
     image_layout,
     play,
@@ -106,3 +107,14 @@ def test_local_steps_on_parts_of_the_examples_are_refused() -> None:
     update = play(parts, batch(2), rng=derive(7), threat=Threat(buffers=False, public=False))
     with pytest.raises(NotApplicable, match="parts of its examples"):
         Recursive().run(update, derive(1))
+
+
+def test_the_sum_of_two_clients_is_a_larger_batch() -> None:
+    pictures = batch(2)
+    sent: list[Update] = [play(client(), pictures.take([i]), rng=derive(7), threat=NOTHING) for i in (0, 1)]
+    mean = {name: (sent[0].values[name] + sent[1].values[name]) / 2 for name in sent[0].values}
+    guess = Recursive().run(sent[0].replace(values=mean), derive(1))
+    squares = (guess["x"][None] - pictures["x"][:, None]).square().flatten(2).mean(2) / 16
+    assert sorted(squares.argmin(1).tolist()) == [0, 1]
+    assert float(squares.amin(1).max()) < 1e-8
+    assert sorted(guess["y"].tolist()) == sorted(pictures["y"].tolist())

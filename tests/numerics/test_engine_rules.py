@@ -138,16 +138,20 @@ def test_random_networks(pieces: list[str], n: int) -> None:
     assert error < 1e-4
 
 
-@pytest.mark.parametrize("distance", [Cosine(), SquaredL2(), L1(), LayerwiseCosine()])
-@pytest.mark.parametrize("make", ["lenet", "resnet18", "vit"])
-def test_every_distance_on_known_networks(distance: Distance, make: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "distance"),
+    [
+        *((make, d) for make in ("lenet", "resnet18", "vit") for d in (Cosine(), SquaredL2(), L1())),
+        # Not the vit: its keys' bias has no gradient but rounding, of which a cosine of its own says nothing.
+        *((make, LayerwiseCosine()) for make in ("lenet", "resnet18")),
+    ],
+)
+def test_every_distance_on_known_networks(make: str, distance: Distance) -> None:
     made = {
         "lenet": lambda: lenet((3, 16, 16), CLASSES),
         "resnet18": lambda: resnet18((3, 8, 8), CLASSES, width=0.25, init="torch"),
         "vit": lambda: vit((3, 8, 8), CLASSES, width=16, depth=2, heads=2),
     }
-    if make == "vit" and isinstance(distance, LayerwiseCosine):
-        pytest.skip("the keys' bias has no gradient but rounding, of which a cosine says nothing")
     model = made[make]().double()
     side = 16 if make == "lenet" else 8
     x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -232,6 +236,55 @@ def test_what_cannot_be_captured_takes_the_general_path_and_says_why() -> None:
     dropout = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.Dropout(0.5), nn.Linear(6, CLASSES)).train()
     with pytest.raises(NotApplicable, match="at random"):
         capture(dropout, torch.zeros(1, 3, 2, 2), frozenset(n for n, _ in dropout.named_parameters()), ghosts=True)
+
+
+class Keyed(nn.Module):
+    """torch's own attention module: weights, three arguments, two results; and an LSTM, a tuple of them."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.out = kind, nn.Linear(4, CLASSES)
+        self.inner: nn.Module = nn.MultiheadAttention(4, 2, batch_first=True) if kind == "attention" else nn.LSTM(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        found = self.inner(tokens, tokens, tokens)[0] if self.kind == "attention" else self.inner(tokens)[0]
+        return self.out(found.mean(1))
+
+
+@pytest.mark.parametrize("kind", ["attention", "lstm"])
+def test_modules_that_return_several_tensors_take_the_general_path(kind: str) -> None:
+    x = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    path, error = compared(Keyed(kind).double(), x, Cosine())
+    assert path.startswith("double backward: inner has weights")
+    assert error < 1e-12
+
+
+def test_a_nonlinear_function_of_a_tuple_is_right() -> None:
+    class Top(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.out = nn.Linear(12, 6), nn.Linear(3, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.topk(self.first(x.flatten(1)).square(), 3)[0])
+
+    x = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    assert compared(Top().double(), x, Cosine()) == ("r-operator", pytest.approx(0, abs=1e-9))
+
+
+@pytest.mark.parametrize(("m", "limit"), [(2, 2e-6), (4, 1e-5)])
+def test_winograd_rounds_little_in_32_bits(m: int, limit: float) -> None:
+    rng = torch.Generator().manual_seed(8)
+    weight, x = torch.randn(32, 32, 3, 3, generator=rng), torch.randn(2, 32, 16, 16, generator=rng)
+    geometry = unfolded.Geometry(
+        shape=(2, 32, 16, 16), outputs=32, kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1
+    )
+    rule = choice.made(f"winograd{m}", Slot(name="w", value=winograd.slot_layout(weight).contiguous()), None, geometry)
+    rule.forward(x)
+    moved = rule.tangent(x)
+    assert moved is not None
+    assert off(moved.double(), F.conv2d(x.double(), weight.double(), padding=1)) < limit
 
 
 def test_frozen_layers_have_no_share_in_the_distance() -> None:

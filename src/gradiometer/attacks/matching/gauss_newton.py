@@ -37,18 +37,15 @@ class GaussNewton:
     def descend(self, trial: Trial) -> Iterator[None]:
         """See `Descent`."""
         damping, refused = self.damping, 0
-        slope = trial.linearize(trial.unknowns)
-        value = trial.note_residual(slope.residual, trial.unknowns)
         while refused < 20:
+            slope = trial.linearize(trial.unknowns)  # anew in every step: other starts use the engine in between
+            value = trial.note_residual(slope.residual, trial.unknowns)
             step = self._solved(trial, slope, damping)
             tried = [unknown + move for unknown, move in zip(trial.unknowns, step)]
-            ahead = trial.linearize(tried)
-            reached = trial.note_residual(ahead.residual, tried)
-            if reached < value:
-                trial.unknowns, slope, value, refused = tried, ahead, reached, 0
-                damping = max(damping / 5, 1e-14)
+            if trial.note_residual(trial.linearize(tried).residual, tried) < value:
+                trial.unknowns, damping, refused = tried, max(damping / 5, 1e-14), 0
             else:
-                slope, refused, damping = trial.linearize(trial.unknowns), refused + 1, min(damping * 4, 1e3)
+                damping, refused = min(damping * 4, 1e3), refused + 1
             yield
         trial.stop("no step helps")
 

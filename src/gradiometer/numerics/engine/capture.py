@@ -19,8 +19,9 @@ from gradiometer.numerics.symbolic import symbolic
 
 from . import elementwise, layers
 from .fixed import MaxPooled, Product, Softmax
+from .maps import Linear, Permuted, Reshape, Sum, Times
 from .program import Program
-from .rule import Linear, Local, Permuted, Reshape, Rule, Slot, Source, Sum, Times
+from .rule import Local, Rule, Slot, Source
 
 _RESHAPES: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze}
 _RESHAPES |= {"flatten", "unflatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous"}
@@ -66,7 +67,7 @@ class _Reader:
     ghosts: bool
     values: dict[str, Any] = field(default_factory=dict)
     number: dict[str, int] = field(default_factory=dict)
-    several: dict[str, tuple[Callable[..., Any], list[str]]] = field(default_factory=dict)
+    several: dict[str, tuple[Callable[..., Any], list[str], bool]] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
     inputs: list[tuple[int, ...]] = field(default_factory=list)
     watched: dict[str, int] = field(default_factory=dict)
@@ -106,17 +107,25 @@ class _Reader:
         call = self._call(node, [n.name for n in live])
         value = self.values[node.name] = call(*(self.values[n.name] for n in live))
         if isinstance(value, (tuple, list)) and live and any(isinstance(entry, Tensor) for entry in value):
-            self.several[node.name] = (call, [n.name for n in live])
+            if node.op == "call_module" and self._trained(self.model.get_submodule(str(node.target))):
+                raise NotApplicable(f"{node.target} has weights and returns several tensors")
+            self.several[node.name] = (call, [n.name for n in live], node.target in _LINEAR)
             return
         module = self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if self._trained(module) and (len(live) != 1 or len(node.args) != 1 or node.kwargs):
+            raise NotApplicable(f"{node.target} has weights and does not take one tensor alone")
         if module is not None and live and live[0].name in self.number:
             self.watched.setdefault(str(node.target), self.number[live[0].name])
-        if not isinstance(value, Tensor) or not (live or self._trained(module)):
+        if not isinstance(value, Tensor) or not live:
             return
         if live and live[0].name in self.several:  # an entry of a tuple: computed from what the tuple came from
-            before, names = self.several[live[0].name]
+            before, names, linear = self.several[live[0].name]
             last = call
-            self._write(node, Linear(lambda *a: last(before(*a))), [self.number[n] for n in names])
+
+            def whole(*given: Any) -> Tensor:
+                return last(before(*given))
+
+            self._write(node, Linear(whole) if linear else Local(whole), [self.number[n] for n in names])
             return
         if any(n.name in self.several for n in live):
             raise NotApplicable(f"{node.target} takes several tensors in one")

@@ -26,14 +26,8 @@ from .point import Decode, Penalty, Point
 class Eager:
     """A client's simulation, prepared for many evaluations.
 
-    Args:
-        model: the start of the round; its weights and buffers are never written to.
-        loss, recipe: the client's.
+    Args: as `Engine`, but
         compare: maps simulated values to a distance and its derivative (`distance.against(sent)`).
-        scale: simulated values are multiplied by it first (a weight delta times -1 / (lr * steps) is a mean gradient).
-        seed: of the order of examples and of dropout masks, the same in every evaluation: the client's own draw is
-            not known, and an objective that changes under the optimizer's feet cannot be minimized.
-        watch: layers whose inputs the priors read.
     """
 
     model: nn.Module
@@ -75,7 +69,7 @@ class Eager:
             _check_twice_differentiable(outputs)
             self._checked = True
         slopes = torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True)
-        return Point(value=float(total), distance=float(value), gradient=list(slopes))
+        return Point(value=float(total), distance=float(value), gradient=[slope.contiguous() for slope in slopes])
 
     def simulated(self, batch: Batch) -> Mapping[str, Tensor]:
         """The client's update for this batch, with its graph."""

@@ -108,8 +108,10 @@ class Engine:
         except NotApplicable as reason:
             self.path += f": {reason.message}"
             return
-        except RuntimeError as error:  # torch's word for whatever it cannot do with a user's operation
-            self.path += f": the fast path failed ({str(error).splitlines()[0]})"
+        except (
+            Exception
+        ) as error:  # whatever a user's model raises when it is taken apart; the general path runs it whole
+            self.path += f": the fast path failed ({next(iter(str(error).splitlines()), type(error).__name__)})"
             return
         if off <= (KINKED if fast.kinked else SMOOTH if batch["x"].dtype == torch.float32 else DOUBLE):
             self.path, self._fast = "r-operator", fast

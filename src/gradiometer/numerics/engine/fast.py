@@ -49,7 +49,7 @@ class Fast:
         scale: float = 1.0,
         ghosts: bool = True,
     ) -> None:
-        self._distance, self._scale, self.shape = distance, scale, x.shape
+        self._scale = scale
         self._paired = distance if isinstance(distance, Paired) else None
         with in_mode(model, mode):
             # Near a match |s - t| is lost in the rounding of products.

@@ -1,8 +1,8 @@
 """Products with a constant matrix, and memory that stays: what the machine needs to be used well.
 
-A product with few rows spends half its time bringing the other matrix into the order that the kernel reads. Where torch is
+A product with few rows spends much of its time bringing the other matrix into the order that the kernel reads. Where torch is
 built with MKL this is done once. And glibc hands every large block of memory back to the system and asks for it again, page by
-page; told not to, products of medium size are up to three times faster.
+page, which costs more than many a product; it can be told not to.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradiometer.core import Values
 
@@ -71,7 +72,7 @@ class EagerSlope:
     def __init__(self, eager: Eager, sent: Values, unknowns: Sequence[Tensor], decode: Decode) -> None:
         self._leaves = [value.detach().requires_grad_() for value in unknowns]
         length = sum(float(value.detach().double().square().sum()) for value in sent.values())
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             simulated = eager.simulated(decode(self._leaves))
             gaps = torch.cat([(simulated[name] - target).reshape(-1) for name, target in sent.items()])
             self._gaps = gaps / max(length, 1e-30) ** 0.5
