@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from gradiometer.core import Batch, Values, in_mode
 from gradiometer.numerics.distances import Combined, Distance, Paired, Products
 
-from .capture import capture
 from .elementwise import Kinked
 from .fixed import MaxPooled
 from .matrix import Dense, Matrix
@@ -49,6 +48,8 @@ class Fast:
         scale: float = 1.0,
         ghosts: bool = True,
     ) -> None:
+        from .capture import capture  # torch.fx takes a while to load
+
         self._scale = scale
         self._paired = distance if isinstance(distance, Paired) else None
         with in_mode(model, mode):
