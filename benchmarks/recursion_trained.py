@@ -1,12 +1,12 @@
 """Exact recursion on trained networks, and on medical tiles of 64x64; without labels or batch size.
 
     GRADIOMETER_DATA=... python benchmarks/recursion_trained.py resnet20 --epochs 1 5 20
-    GRADIOMETER_DATA=... python benchmarks/recursion_trained.py resnet18 --epochs 1 5
+    GRADIOMETER_DATA=... python benchmarks/recursion_trained.py resnet18 --epochs 1 5 --weights trained
     GRADIOMETER_DATA=... python benchmarks/recursion_trained.py published
     GRADIOMETER_DATA=... python benchmarks/recursion_trained.py mednist
 
 Networks are trained on `cifar10_train8000` (SGD with momentum, batches of 64) from torch's weights, and attacked with pictures of
-`cifar10_test3000`; `published` is the ResNet20 whose weights were published. Rows are those of `recursion.py`. The more
+`cifar10_test3000`; with `--weights`, what was trained is kept in that folder and read the next time; `published` is the ResNet20 whose weights were published. Rows are those of `recursion.py`. The more
 certain a network is of a picture, the smaller p - y and with it the whole gradient: its own line tells the median of 1 - p.
 """
 
@@ -15,16 +15,18 @@ from __future__ import annotations
 import argparse
 import io
 import os
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_model, save_model
 from torch import nn
 
 from cifar import LAYOUT, pictures
-from gradiometer.core import Batch, Data, Field, image_layout
+from gradiometer.core import Batch, Data, Field, clone_model, image_layout
 from gradiometer.models import resnet18, resnet20, trained
 from recursion import row
 
@@ -51,6 +53,24 @@ def published() -> nn.Module:
     return model
 
 
+def aged(what: str, epochs: list[int], folder: Path | None, data: Data) -> Iterator[tuple[int, nn.Module]]:
+    """The network after each number of epochs, trained on from one to the next."""
+    model: nn.Module = MADE[what]((3, 32, 32), 10, init="torch", seed=0).eval()
+    done = 0
+    for epoch in epochs:
+        file = folder / f"{what}_{epoch}.safetensors" if folder else None
+        if file is not None and file.exists():
+            model = clone_model(model)
+            load_model(model, file)
+        else:
+            model = trained(model, data, steps=(epoch - done) * 125, lr=0.05, seed=epoch)
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                save_model(model, str(file))
+        done = epoch
+        yield epoch, model
+
+
 def certainty(model: nn.Module, data: Batch) -> str:
     """Accuracy and the median of 1 - p of the right class."""
     with torch.no_grad():
@@ -67,22 +87,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, nargs="*", default=[1, 5, 20])
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="keeps what was trained, and reads it again")
     options = parser.parse_args()
     torch.optim.LBFGS([torch.zeros(1, requires_grad=True)])  # imports what torch loads on first use
     sheet = "cifar10_test3000"
-    rows: list[tuple[str, nn.Module | None, tuple[Batch, dict[str, Field]]]] = []
+    rows: Iterable[tuple[str, nn.Module | None, tuple[Batch, dict[str, Field]]]]
     if options.what == "mednist":
         rows = [("ResNet18 (torch weights), MedNIST 64x64", None, mednist())]
     elif options.what == "published":
         rows = [("ResNet20, published weights", published(), (pictures(sheet, PUBLISHED), PUBLISHED))]
     else:
         data = Data(private=pictures(sheet), layout=LAYOUT, public=pictures("cifar10_train8000"))
-        model: nn.Module = MADE[options.what]((3, 32, 32), 10, init="torch", seed=0)
-        done = 0
-        for epochs in options.epochs:
-            model = trained(model, data, steps=(epochs - done) * 125, lr=0.05, seed=epochs)
-            done = epochs
-            rows.append((f"{options.what} trained for {epochs} epochs", model, (data.private, LAYOUT)))
+        ages = aged(options.what, options.epochs, options.weights, data)
+        rows = ((f"{options.what} trained for {age} epochs", model, (data.private, LAYOUT)) for age, model in ages)
     for name, ready, given in rows:
         if ready is not None:
             print(f"{name}: {certainty(ready, given[0])}", flush=True)
