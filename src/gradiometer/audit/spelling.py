@@ -19,7 +19,7 @@ from .naming import ROOMS, Fault, Path, catalogue, resolve, shown, spec_name
 
 
 def spell(obj: Any) -> dict[str, Any]:
-    """The settings of a dataclass, its parts included; fields that are None are left out.
+    """The settings of a dataclass, its parts included; fields that are None, or make no other thing, are left out.
 
     >>> from gradiometer.attacks.image import LinearBias
     >>> spell(LinearBias())
@@ -28,9 +28,8 @@ def spell(obj: Any) -> dict[str, Any]:
     cls = type(obj)
     inside = cls.__module__.partition(".")[0] == "gradiometer"
     name = cls.__name__ if inside else f"{cls.__module__}:{cls.__qualname__}"
-    return {"name": name} | {
-        field.name: _plain(getattr(obj, field.name)) for field in fields(obj) if getattr(obj, field.name) is not None
-    }
+    settings = {field.name: getattr(obj, field.name) for field in fields(obj) if field.compare}
+    return {"name": name} | {name: _plain(value) for name, value in settings.items() if value is not None}
 
 
 def build(spec: Any, kind: str) -> Any:
@@ -124,7 +123,8 @@ def arguments(
     target: Callable[..., Any], settings: Mapping[str, Any], faults: list[Fault], path: Path, given: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The checked arguments, defaults included; unknown names and wrong types become faults."""
-    parameters = {n: p for n, p in inspect.signature(target).parameters.items() if n not in set(given)}
+    unsaid = {f.name for f in fields(target) if not f.compare} if is_dataclass(target) else set()
+    parameters = {n: p for n, p in inspect.signature(target).parameters.items() if n not in unsaid | set(given)}
     try:
         hints = typing.get_type_hints(target)  # of a class: of all its bases, each in its own module
     except NameError:  # a hint that only a type checker can see: the value is then the class's own to check

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -18,6 +14,7 @@ from typing import Any
 import torch
 
 from gradiometer.core import BadConfig
+from gradiometer.core.children import die_with
 
 from .compute import Record, compute
 from .plan import Plan
@@ -119,7 +116,7 @@ class _Worker:
 
 
 def _work(pipe: Connection, document: dict[str, Any], prints: dict[str, str], folder: Path, parent: int) -> None:
-    _die_with(parent)
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
     try:
@@ -142,16 +139,3 @@ def _same(setup: Setup, prints: dict[str, str]) -> Setup:
                 fix="seed whatever it draws at random",
             )
     return setup
-
-
-def _die_with(parent: int) -> None:
-    """Ends this process as soon as its parent is gone, however that ended: by the kernel, and by a watch where it can't."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

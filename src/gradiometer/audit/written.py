@@ -20,7 +20,9 @@ def label(obj: Any) -> str:
     if isinstance(obj, Chain) and obj.members:
         return " + ".join(map(label, obj.members))
     told = [
-        f"{f.name}={_short(getattr(obj, f.name))}" for f in fields(obj) if not _same(getattr(obj, f.name), _default(f))
+        f"{f.name}={_short(getattr(obj, f.name))}"
+        for f in fields(obj)
+        if f.compare and not _same(getattr(obj, f.name), _default(f))
     ]
     return type(obj).__name__ + (f"({', '.join(told)})" if told else "")
 

@@ -118,4 +118,4 @@ class GroupConsistency:
             center = at.x.detach() if at.consensus is None else at.consensus
             return self.weight * (at.x - center).square().mean()
 
-        return Term(penalty=penalty)
+        return Term(penalty=penalty, compares=True)

@@ -23,10 +23,16 @@ class Iterate:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Term:
-    """A penalty, differentiable in the iterate, and the names of the layers whose inputs it reads."""
+    """A penalty, differentiable in the iterate.
+
+    Args:
+        watches: names of the layers whose inputs it reads.
+        compares: it looks at the mean picture of all starts.
+    """
 
     penalty: Callable[[Iterate], Tensor]
     watches: tuple[str, ...] = ()
+    compares: bool = False
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,6 +16,7 @@ from gradiometer.numerics.priors import Prior, TotalVariation
 from .descent import LBFGS, Adam, Descent
 from .gauss_newton import GaussNewton
 from .problem import Problem, pictures, simulated_client
+from .side_by_side import Meeting, side_by_side
 from .starts import HeadStart, Start, head_start
 from .trial import Budget, Exhausted, Trial
 
@@ -43,6 +44,8 @@ class Matching(Attack):
         labels: the attack that recovers labels where the threat grants none.
         joint_labels: without labels and such an attack, optimize probabilities of the classes together with the pictures.
         channel: a defense's channel, known to an informed attacker; its likelihood replaces the distance.
+        jobs: processes of one thread that share the starts (Linux, CPU); the guess is that of one process on one thread.
+            No setting of a plan: an audit shares its trials among processes instead.
     """
 
     card: ClassVar[Card] = Card(
@@ -66,10 +69,11 @@ class Matching(Attack):
     labels: Attack | None = None
     joint_labels: bool = False
     channel: Channel | None = None
+    jobs: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
         counts = {"iterations": self.iterations, "restarts": self.restarts, "median_every": self.median_every}
-        counts["patience"] = self.patience
+        counts |= {"patience": self.patience, "jobs": self.jobs}
         problems = [
             f"{name} must be at least 1, got {count}"
             for name, count in counts.items()
@@ -87,7 +91,7 @@ class Matching(Attack):
         start = head_start(self.start, update, spawn(rng)) if isinstance(self.start, Attack) else None
         problem, source = self._problem(update, spawn(rng), start)
         trials = [self._trial(problem, budget, spawn(rng), start, again=i > 0) for i in range(self.restarts)]
-        self._descend(trials)
+        side_by_side(trials, self._descend, self.jobs, compare=any(term.compares for term in problem.terms))
         best = min(trials, key=lambda trial: trial.value)
         if not best.best:
             raise NotApplicable(
@@ -169,14 +173,10 @@ class Matching(Attack):
             rng=rng,
         )
 
-    def _descend(self, trials: list[Trial]) -> None:
-        """All starts side by side, because some priors compare them."""
+    def _descend(self, trials: list[Trial], meeting: Meeting) -> None:
+        """Some starts side by side, as long as any start anywhere goes on."""
         running: list[Any] = [(trial, self.optimizer.descend(trial)) for trial in trials]
-        while running:
-            if len(trials) > 1:
-                consensus = torch.stack([trial.unknowns[0] for trial in trials]).mean(0)
-                for trial in trials:
-                    trial.consensus = consensus
+        while meeting(bool(running)):
             running = [(trial, steps) for trial, steps in running if self._advance(trial, steps)]
 
     def _advance(self, trial: Trial, steps: Any) -> bool:
