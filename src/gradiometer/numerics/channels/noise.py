@@ -12,6 +12,9 @@ from gradiometer.core import Values
 
 from .shared import TINY, cosine_distance, total
 
+NORMAL_MEDIAN = 0.6744897501960817
+"""Median magnitude of the standard normal law."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Additive:
@@ -22,14 +25,15 @@ class Additive:
     square of what was sent, which is (1 + std^2) times that of the raw values.
 
     Args:
-        std, relative: the defense's.
+        std, relative: the defense's. std None: alike on all entries and not known beforehand (it is divided by a batch
+            size), read off the median magnitude of what was sent, which the noise makes up where it matters.
         law: of the noise.
 
     References:
         Balunović, Dimitrov, Staab, Vechev, "Bayesian Framework for Gradient Leakage", 2022, arXiv:2111.04706.
     """
 
-    std: float
+    std: float | None
     relative: bool = False
     law: Literal["gaussian", "laplace"] = "gaussian"
 
@@ -57,6 +61,9 @@ class Additive:
         return {k: torch.where(v > 0, least / v, 1.0) for k, v in spreads.items()}
 
     def _variances(self, sent: Values) -> dict[str, Tensor]:
+        if self.std is None:
+            middle = torch.cat([q.reshape(-1) for q in sent.values()]).abs().median()
+            return {k: (middle / NORMAL_MEDIAN).square() for k in sent}
         square = self.std**2
         if not self.relative:
             return {k: q.new_tensor(square) for k, q in sent.items()}
