@@ -24,7 +24,7 @@ from gradiometer.core import (
     WeightsLoss,
 )
 from gradiometer.numerics.accounting import composed_epsilon
-from gradiometer.numerics.channels import Additive, Rescaled, sequence
+from gradiometer.numerics.channels import NoisyDirection
 from gradiometer.numerics.per_example import sum_of_scaled
 
 INSIDE = "the last round's steps were private"
@@ -150,9 +150,8 @@ class DPSGD(Defense):
         return composed_epsilon(self.noise_multiplier, rate=self.rate, steps=steps, delta=delta)
 
     def channel(self) -> Channel | None:
-        """That of one example a round: clipping of a mean of several is not one factor for all."""
-        clip = None if math.isinf(self.bound) else Rescaled(bound=self.bound, per_layer=self.clipping == "per_layer")
-        return sequence([clip, Additive(std=None) if self.noise_multiplier else None])
+        """Exact for one example a step; clipping of a mean of several is not one factor for all."""
+        return None if self._off else NoisyDirection(per_layer=self.clipping == "per_layer")
 
     def _factors(self, norms: Tensor, bound: float) -> Tensor:
         """Factors [examples, tensors] from norms of the same shape."""

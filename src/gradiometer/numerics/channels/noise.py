@@ -25,15 +25,14 @@ class Additive:
     square of what was sent, which is (1 + std^2) times that of the raw values.
 
     Args:
-        std, relative: the defense's. std None: alike on all entries and not known beforehand (it is divided by a batch
-            size), read off the median magnitude of what was sent, which the noise makes up where it matters.
+        std, relative: the defense's.
         law: of the noise.
 
     References:
         Balunović, Dimitrov, Staab, Vechev, "Bayesian Framework for Gradient Leakage", 2022, arXiv:2111.04706.
     """
 
-    std: float | None
+    std: float
     relative: bool = False
     law: Literal["gaussian", "laplace"] = "gaussian"
 
@@ -61,10 +60,36 @@ class Additive:
         return {k: torch.where(v > 0, least / v, 1.0) for k, v in spreads.items()}
 
     def _variances(self, sent: Values) -> dict[str, Tensor]:
-        if self.std is None:
-            middle = torch.cat([q.reshape(-1) for q in sent.values()]).abs().median()
-            return {k: (middle / NORMAL_MEDIAN).square() for k in sent}
         square = self.std**2
         if not self.relative:
             return {k: q.new_tensor(square) for k, q in sent.items()}
         return {k: square / (1 + square) * q.square().mean() for k, q in sent.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyDirection:
+    """q = a r + Gaussian noise, alike on all entries, with neither the factor a > 0 nor the noise's size known.
+
+    Maximizing the likelihood over a leaves the cosine: distance = 1 - cos(s, q). The size of the noise is read off the
+    median magnitude of what was sent, which noise makes up wherever it matters.
+
+    Args:
+        per_layer: every tensor has a factor of its own, which brings all to one length.
+    """
+
+    per_layer: bool = False
+
+    def distance(self, simulated: Values, sent: Values) -> Tensor:
+        return cosine_distance(self.forward(simulated), sent)
+
+    def decode(self, sent: Values) -> dict[str, Tensor]:
+        return dict(sent)
+
+    def variance(self, sent: Values) -> dict[str, Tensor]:
+        median = torch.cat([q.reshape(-1) for q in sent.values()]).abs().median()
+        return {k: (median / NORMAL_MEDIAN).square().to(q).expand_as(q) for k, q in sent.items()}
+
+    def forward(self, simulated: Values) -> dict[str, Tensor]:
+        if not self.per_layer:
+            return dict(simulated)
+        return {k: s / s.square().sum().clamp_min(TINY).sqrt() for k, s in simulated.items()}
