@@ -18,6 +18,7 @@ from gradiometer.core import (
     Recipe,
     Threat,
     Unsupported,
+    clone_model,
     derive,
     play,
     simulate,
@@ -25,6 +26,7 @@ from gradiometer.core import (
 )
 from gradiometer.defenses import DPSGD, BatchNormToGroupNorm, Clip, GaussianNoise, Quantize, chain
 from gradiometer.federation import federate
+from gradiometer.models.lenet import lenet
 from gradiometer.models.mlp import mlp
 from gradiometer.numerics.accounting import composed_epsilon, gaussian_epsilon
 
@@ -222,3 +224,25 @@ def test_federated_training_runs_with_it(digits_data: Data) -> None:
 def test_settings_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(BadConfig):
         DPSGD(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_clipped_sum_is_that_of_opacus(digits_data: Data) -> None:
+    """A convolutional network, half of its examples clipped: the same sum as Opacus' optimizer without noise."""
+    pytest.importorskip("opacus")
+    from opacus import GradSampleModule
+    from opacus.optimizers import DPOptimizer
+
+    client = Client(model=lenet((1, 8, 8), 10).double(), layout=digits_data.layout)
+    part = digits_data.private.take(slice(0, 12))
+    part = part.replace(x=part["x"].double())
+    bound = float(torch.stack([whole(g).norm() for g in singly(client, part)]).median())
+    sent = play(client, part, rng=derive(0), defense=DPSGD(bound=bound, noise_multiplier=0.0, microbatch=5)).values
+    theirs = GradSampleModule(clone_model(client.model))
+    plain = torch.optim.SGD(theirs.parameters(), lr=1.0)
+    optimizer = DPOptimizer(plain, noise_multiplier=0.0, max_grad_norm=bound, expected_batch_size=12)
+    torch.nn.functional.cross_entropy(theirs(part["x"]), part["y"]).backward()
+    optimizer.pre_step()
+    for name, parameter in theirs._module.named_parameters():
+        assert torch.allclose(parameter.grad, sent[name], rtol=0, atol=1e-6 * bound)  # they divide by norm + 1e-6

@@ -45,7 +45,10 @@ def test_limits_and_directions() -> None:
     assert base < composed_epsilon(1.0, rate=0.1, steps=20)
     assert base < composed_epsilon(0.9, rate=0.1, steps=10)
     assert base < composed_epsilon(1.0, rate=0.1, steps=10, delta=1e-6)
-    assert composed_epsilon(1.0, rate=1 - 1e-9, steps=10) == pytest.approx(renyi_epsilon(1.0, 1.0, 10, 1e-5), rel=1e-6)
+    assert composed_epsilon(0.05, rate=0.1, steps=10) == composed_epsilon(0.05, steps=10)
+    assert composed_epsilon(0.15, rate=0.1, steps=10) < composed_epsilon(0.15, steps=10)
+    assert composed_epsilon(1.0, rate=1 - 1e-9, steps=10) <= composed_epsilon(1.0, steps=10)
+    assert renyi_epsilon(1.0, 1 - 1e-9, 10, 1e-5) == pytest.approx(renyi_epsilon(1.0, 1.0, 10, 1e-5), rel=1e-6)
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(1.0, 1), (1.0, 50), (0.02, 500)])

@@ -12,6 +12,7 @@ from gradiometer.core import BadConfig, Unsupported
 from .renyi import renyi_epsilon
 
 Accountant = Literal["renyi", "pld"]
+LITTLE_NOISE = 0.1
 
 
 def gaussian_delta(epsilon: float, ratio: float) -> float:
@@ -61,6 +62,7 @@ def composed_epsilon(
 
     Without subsampling the T steps are one Gaussian mechanism of ratio sqrt(T) / z, and epsilon is exact whatever the
     accountant. With it, `renyi` gives an upper bound and `pld` the figure itself, to its discretization (rounded up).
+    Below z = 0.1 sampling earns next to nothing, and the figure without it is stated, an upper bound as well.
 
     Args:
         noise_multiplier: z, noise over sensitivity, >= 0; without noise epsilon is infinite.
@@ -86,11 +88,11 @@ def composed_epsilon(
         return 0.0
     if noise_multiplier == 0:
         return math.inf
-    if rate == 1:
-        return gaussian_epsilon(math.sqrt(steps) / noise_multiplier, delta)
-    if accountant == "renyi":
-        return renyi_epsilon(noise_multiplier, rate, steps, delta)
-    return _pld_epsilon(noise_multiplier, rate, steps, delta)
+    everywhere = gaussian_epsilon(math.sqrt(steps) / noise_multiplier, delta)
+    if rate == 1 or noise_multiplier < LITTLE_NOISE:
+        return everywhere
+    account = renyi_epsilon if accountant == "renyi" else _pld_epsilon
+    return min(everywhere, account(noise_multiplier, rate, steps, delta))
 
 
 def noise_for(epsilon: float, *, rate: float = 1.0, steps: int = 1, delta: float = 1e-5) -> float:
