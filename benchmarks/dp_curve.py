@@ -76,17 +76,17 @@ def leak(options: argparse.Namespace) -> None:
                 continue
             found = [reach(attack, victim, defense, digits, i) for i in range(options.draws)]
             told = [value for value in found if value is not None]
-            line = "refused" if not told else None
-            if told:
+            line = "names no picture"
+            if told:  # where an attack does not, the mean digit stands for it
                 middle = median_interval([value if value is not None else blind for value in found])
                 line = f"median {middle.value:.1f} dB [{middle.lower:.1f}, {middle.upper:.1f}], best {max(told):.1f}"
-                line += f", refused {len(found) - len(told)}" if len(told) < len(found) else ""
+                line += f", no picture {len(found) - len(told)} times" if len(told) < len(found) else ""
             stated = "none" if epsilon is None else f"{epsilon:.3g}"
             print(f"z = {noise:g}, epsilon {stated}, {name} on {victim}: {line} (n = {options.draws})", flush=True)
 
 
 def reach(attack: Attack, victim: str, defense: Defense, digits: Data, i: int) -> float | None:
-    """PSNR of the informed attack on one digit; None where it refuses."""
+    """PSNR of the informed attack on one digit; None where it names no picture."""
     make = mlp(SHAPE, 10, widths=(64,), seed=i) if victim == "mlp" else lenet(SHAPE, 10, activation="relu", seed=i)
     client = Client(model=make, layout=digits.layout)
     batch = digits.private.take([i])
@@ -95,7 +95,7 @@ def reach(attack: Attack, victim: str, defense: Defense, digits: Data, i: int) -
         guess = (defense.informed(attack) or attack).run(update, derive(22, i))
     except NotApplicable:
         return None
-    return psnr(guess["x"][0], batch["x"][0])
+    return psnr(guess["x"][0], batch["x"][0]) if "x" in guess else None
 
 
 def psnr(guess: torch.Tensor, truth: torch.Tensor) -> float:

@@ -111,12 +111,12 @@ def test_poisson_sampling_divides_by_the_expected_batch(client: Client, batch: B
     """Over many steps the mean is that of all examples; empty steps send noise alone."""
     defense = DPSGD(bound=1e9, noise_multiplier=0.0, rate=0.2)
     raw = whole(play(client, batch, rng=derive(0)).values)
-    draws = torch.stack([whole(play(client, batch, rng=derive(i), defense=defense).values) for i in range(200)])
+    draws = torch.stack([whole(play(client, batch, rng=derive(i), defense=defense).values) for i in range(100)])
     variance = sum(whole(g).square().sum() for g in singly(client, batch)) * 0.2 * 0.8 / (0.2 * batch.size) ** 2
     assert 0.5 < float((draws - raw).square().sum(1).mean() / variance) < 1.5
-    assert float((draws.mean(0) - raw).square().sum() / variance) < 3 / 200
+    assert float((draws.mean(0) - raw).square().sum() / variance) < 4 / 100
     empty = float((draws == 0).all(1).double().mean())
-    assert empty == pytest.approx(0.8**batch.size, abs=0.1)
+    assert empty == pytest.approx(0.8**batch.size, abs=0.13)
     noisy = play(client, batch.take([0]), rng=derive(0), defense=DPSGD(bound=0.5, noise_multiplier=2.0, rate=1e-9))
     assert float(whole(noisy.values).std()) * 1e-9 == pytest.approx(1.0, rel=0.1)
 
@@ -126,10 +126,10 @@ def test_adaptive_bound_finds_the_quantile(client: Client, digits_data: Data) ->
     part = digits_data.private
     part = part.replace(x=part["x"].double())
     norms = torch.stack([whole(g).norm() for g in singly(client, part)])
-    for start in (0.01, 100.0):
+    for start in (0.05, 20.0):
         memory: Memory = {}
         defense = DPSGD(bound=start, noise_multiplier=0.1, clipping="adaptive", quantile=0.7, pace=0.5)
-        for i in range(50):
+        for i in range(30):
             play(client, part, rng=derive(i), defense=defense, memory=memory)
         assert float((norms <= memory["bound"]).double().mean()) == pytest.approx(0.7, abs=0.12)
 
