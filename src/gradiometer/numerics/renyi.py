@@ -45,7 +45,9 @@ def _log_moment(z: float, rate: float, order: float) -> Tensor:
     return torch.logsumexp(order * log_ratio + log_density, 0) + math.log(step)
 
 
-def renyi_epsilon(noise_multiplier: float, rate: float, steps: int, delta: float) -> float:
+def renyi_epsilon(
+    noise_multiplier: float, rate: float, steps: int, delta: float, orders: Sequence[float] = ORDERS
+) -> float:
     """An upper bound of epsilon for `steps` steps.
 
     epsilon = min over a of T D_a + log((a - 1) / a) - (log delta + log a) / (a - 1).
@@ -54,12 +56,13 @@ def renyi_epsilon(noise_multiplier: float, rate: float, steps: int, delta: float
         noise_multiplier, rate: as for `renyi_divergence`.
         steps: T >= 1.
         delta: in (0, 1).
+        orders: among which the best is taken.
 
     References:
         The conversion: Canonne, Kamath, Steinke, "The Discrete Gaussian for Differential Privacy", 2020,
         arXiv:2004.00010, proposition 12.
     """
-    alphas = torch.tensor(ORDERS, dtype=torch.float64)
-    spent = steps * renyi_divergence(noise_multiplier, rate, ORDERS)
+    alphas = torch.tensor(orders, dtype=torch.float64)
+    spent = steps * renyi_divergence(noise_multiplier, rate, orders)
     epsilons = spent + torch.log1p(-1 / alphas) - (math.log(delta) + alphas.log()) / (alphas - 1)
     return max(0.0, float(epsilons.min()))
