@@ -46,10 +46,10 @@ def candidates(data: Batch, count: int, draw: int) -> Batch:
 
 def hits(data: Batch, noise: float, settings: argparse.Namespace) -> int:
     """How often the attack named the private example."""
-    defense, attack = DPSGD(bound=BOUND, noise_multiplier=noise), PriorAware(bound=BOUND)
+    defense, attack = DPSGD(bound=BOUND, noise_multiplier=noise, microbatch=1), PriorAware(bound=BOUND)
     layout, make = VICTIMS[settings.victim]
     found = 0
-    for group in range(settings.trials // SETS):
+    for group in range(settings.start // SETS, (settings.start + settings.trials) // SETS):
         known = candidates(data, settings.candidates, group)
         client = Client(model=make(group % 20), layout=layout)
         fits = None
@@ -71,6 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--victim", choices=VICTIMS, default="linear")
     parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--start", type=int, default=0, help="number of the first trial, to run in pieces")
     parser.add_argument("--candidates", type=int, default=10, help="K, at most 10")
     parser.add_argument("--steps", type=int, default=1, help="T")
     parser.add_argument("--noise", type=float, nargs="*", default=[0.5, 1.0, 2.0, 4.0], help="z")
