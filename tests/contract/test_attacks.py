@@ -30,7 +30,7 @@ from gradiometer.attacks.image import (
     Recursive,
     SeeThrough,
 )
-from gradiometer.attacks.inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
+from gradiometer.attacks.inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, RareClass, RowSum
 from gradiometer.attacks.matching import Adam
 from gradiometer.core import (
     Attack,
@@ -100,6 +100,7 @@ ROWS = [
     Row(LLGPlus(), victim="batch", labels=False),
     Row(ILRG(), victim="batch", labels=False),
     Row(RLG(), victim="batch", labels=False),
+    Row(PriorAware(candidates=200), unfit="batch"),
     Row(RareClass(label=3), victim="batch", labels=False),
 ]
 EACH = pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row.attack).__name__)

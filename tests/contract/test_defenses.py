@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from torch import nn
 
 import gradiometer.defenses as catalogue
 from gradiometer.attacks.image import InvertingGradients, LinearBias
-from gradiometer.core import Attack, Batch, Client, Data, Defense, Recipe, Threat, Update, derive, play
+from gradiometer.core import Attack, Batch, Client, Data, Defense, Memory, Recipe, Threat, Update, derive, play, spawn
 from gradiometer.defenses import (
+    DPSGD,
     QSGD,
     BatchNormToGroupNorm,
     Chain,
+    ClientDP,
     Clip,
     GaussianNoise,
     LaplaceNoise,
@@ -28,6 +31,7 @@ from gradiometer.defenses import (
     chain,
 )
 from gradiometer.numerics.accounting import gaussian_epsilon
+from gradiometer.numerics.renyi import renyi_epsilon
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,46 @@ ROWS = {
     "sign": Row(Sign(), None, ratio=0.05),
     "sign with memory": Row(Sign(error_feedback=True), None, ratio=0.05),
     "group norm": Row(BatchNormToGroupNorm(groups=4), None, same_as_naive="the server has the new model"),
+    "dp-sgd": Row(DPSGD(bound=0.3, noise_multiplier=0.03), DPSGD(bound=math.inf, noise_multiplier=0.0), random=True),
+    "dp-sgd per layer": Row(
+        DPSGD(bound=0.3, noise_multiplier=0.03, clipping="per_layer"),
+        DPSGD(bound=math.inf, noise_multiplier=0.0, clipping="per_layer"),
+        random=True,
+    ),
+    "dp-sgd adaptive": Row(
+        DPSGD(bound=0.3, noise_multiplier=0.03, clipping="adaptive"),
+        DPSGD(bound=math.inf, noise_multiplier=0.0),
+        random=True,
+    ),
+    "client dp, shares": Row(
+        ClientDP(bound=0.3, noise_multiplier=0.1, clients=9),
+        ClientDP(bound=math.inf, noise_multiplier=0.0),
+        random=True,
+    ),
+    "client dp, shares on a grid": Row(
+        ClientDP(bound=0.3, noise_multiplier=0.1, clients=9, step=2**-12),
+        ClientDP(bound=math.inf, noise_multiplier=0.0),
+        random=True,
+    ),
+    "client dp, alone": Row(
+        ClientDP(bound=0.3, noise_multiplier=0.03, where="local"),
+        ClientDP(bound=math.inf, noise_multiplier=0.0, where="local"),
+        random=True,
+    ),
+    "client dp, central": Row(
+        ClientDP(bound=0.1, where="central", norm="per_layer"), ClientDP(bound=math.inf, noise_multiplier=0.0)
+    ),
     "chain": Row(
         chain(Clip(bound=0.3), GaussianNoise(std=0.01), Quantize(bits=6)), chain(Clip(bound=math.inf)), random=True
     ),
 }
+EPSILON = {
+    "chain": 2 * 0.3 / 0.01,
+    **dict.fromkeys(["dp-sgd", "dp-sgd per layer", "dp-sgd adaptive"], 1 / 0.03),
+    "client dp, shares": 2 * 3 / 0.1,
+    "client dp, alone": 2 / 0.03,
+}
+"""Sensitivity over noise of those that prove something about one message."""
 EACH = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 
@@ -87,6 +127,11 @@ def client_for(defense: Defense, tiny_client: Client) -> Client:
             nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)
         ).eval()
     return replace(tiny_client, model=model)
+
+
+def within(defense: Defense) -> bool:
+    """It acts inside local steps, so that its other hooks refuse values which were made without it."""
+    return type(defense) is DPSGD
 
 
 def sent(row: Row, defense: Defense | None, client: Client, data: Data, seed: int = 0, first: int = 0) -> Update:
@@ -135,12 +180,12 @@ def test_the_observer_gets_exactly_what_left_the_client(row: Row, tiny_client: C
     """Replays the hooks by hand, with the generators that `play` spawns."""
     if isinstance(row.on, BatchNormToGroupNorm):
         return
-    from gradiometer.core import spawn
-
-    rng = derive(0)
+    rng, memory = derive(0), dict[str, object]()
     spawn(rng)
-    raw = tiny_client.train(digits_data.private.take(slice(0, 1)), rng=spawn(rng))
-    values = row.on.on_wire(row.on.on_gradients(raw.values, rng=spawn(rng), memory={}), rng=spawn(rng), memory={})
+    step = partial(row.on.on_step, memory=memory)
+    raw = tiny_client.train(digits_data.private.take(slice(0, 1)), rng=spawn(rng), step=step)
+    values = row.on.on_gradients(raw.values, rng=spawn(rng), memory=memory)
+    values = row.on.on_wire(values, rng=spawn(rng), memory=memory)
     update = sent(row, row.on, tiny_client, digits_data)
     assert all(torch.equal(update.values[name], value) for name, value in values.items())
     assert update.wire_bytes == row.on.wire_bytes(values)
@@ -163,29 +208,45 @@ def test_same_rng_same_message(row: Row, tiny_client: Client, digits_data: Data)
 @EACH
 def test_inputs_and_global_randomness_are_left_alone(row: Row, tiny_client: Client, digits_data: Data) -> None:
     client = client_for(row.on, tiny_client)
-    values = dict(client.train(digits_data.private.take(slice(0, 2)), rng=derive(0)).values)
+    private = digits_data.private.take(slice(0, 2))
+    values = dict(client.train(private, rng=derive(0)).values)
     kept = {name: value.clone() for name, value in values.items()}
     weights = {name: value.clone() for name, value in client.model.state_dict().items()}
     state = torch.random.get_rng_state()
-    memory: dict[str, object] = {}
+    memory: Memory = {}
     for _ in range(2):
+        client.train(private, rng=derive(0), step=partial(row.on.on_step, memory=memory))
         row.on.on_gradients(values, rng=derive(1), memory=memory)
         row.on.on_model(client.model)
     assert all(torch.equal(values[name], value) for name, value in kept.items())
     assert all(torch.equal(weights[name], value) for name, value in client.model.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert not any(value.requires_grad for value in row.on.on_gradients(kept, rng=derive(1), memory={}).values())
+    client.train(private, rng=derive(0), step=partial(row.on.on_step, memory=memory))
+    assert not any(value.requires_grad for value in row.on.on_gradients(kept, rng=derive(1), memory=memory).values())
 
 
-@EACH
-def test_epsilon_is_the_accountants_or_none(row: Row) -> None:
-    if row.on == ROWS["chain"].on:
-        assert row.on.epsilon(1e-6) == gaussian_epsilon(2 * 0.3 / 0.01, 1e-6)
+@pytest.mark.parametrize("name", ROWS)
+def test_epsilon_is_the_accountants_or_none(name: str) -> None:
+    defense = ROWS[name].on
+    if name == "client dp, shares on a grid":
+        assert defense.epsilon(1e-6) == renyi_epsilon(0.1 / (2 * 3), 1.0, 1, 1e-6)
+    elif name in EPSILON:
+        assert defense.epsilon(1e-6) == pytest.approx(gaussian_epsilon(EPSILON[name], 1e-6), rel=1e-9)
     else:
-        assert row.on.epsilon() is None
+        assert defense.epsilon() is None
 
 
-@pytest.mark.parametrize("defense", [GaussianNoise(std=0.05), LaplaceNoise(std=0.05)], ids=["gaussian", "laplace"])
+@pytest.mark.parametrize(
+    "defense",
+    [
+        GaussianNoise(std=0.05),
+        LaplaceNoise(std=0.05),
+        ClientDP(bound=0.5, noise_multiplier=0.1, where="local"),
+        ClientDP(bound=0.5, noise_multiplier=0.3, clients=9),
+        ClientDP(bound=0.5, noise_multiplier=0.3, clients=9, step=2**-10),
+    ],
+    ids=["gaussian", "laplace", "local", "shares", "grid"],
+)
 def test_measured_noise_is_the_stated(defense: Defense) -> None:
     values = {"w": torch.zeros(100, 100)}
     measured = defense.on_gradients(values, rng=derive(0), memory={})["w"].std()
@@ -257,6 +318,8 @@ def test_batch_of_zeros_passes() -> None:
     """A gradient that vanishes (a client without signal) is sent, and its channel gives finite figures."""
     values = {"w": torch.zeros(4, 3), "b": torch.zeros(4)}
     for row in ROWS.values():
+        if within(row.on):
+            continue
         message = row.on.on_gradients(values, rng=derive(0), memory={})
         assert all(torch.isfinite(value).all() for value in message.values())
         channel = row.on.channel()

@@ -14,7 +14,7 @@ from .image import (
     Recursive,
     SeeThrough,
 )
-from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
+from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, RareClass, RowSum
 from .matching import Matching
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "LinearBias",
     "Matching",
     "Modern",
+    "PriorAware",
     "RareClass",
     "Recursive",
     "RowSum",

@@ -37,7 +37,7 @@ def price(setup: Setup, victim: Victim, name: str) -> dict[str, Any]:
         "random": not _equal(seen[0].values, again.values) and _equal(raw[0].values, honest.values),
         "bytes": seen[0].wire_bytes,
         "raw_bytes": raw[0].wire_bytes,
-        "epsilon": None if defense is None else defense.epsilon(),
+        "epsilon": None if defense is None else defense.epsilon(recipe=victim.client.recipe),
         "training": _trained(setup, victim, name),
     }
 

@@ -3,7 +3,19 @@
 from .attack import Attack, Channel, Values
 from .batch import Batch, Field, Layout, image_layout
 from .card import Card, DataCard
-from .client import Client, Loss, Recipe, Sent, clone_model, cross_entropy, in_mode, simulate, trainable
+from .client import (
+    Client,
+    LocalStep,
+    Loss,
+    Recipe,
+    Sent,
+    WeightsLoss,
+    clone_model,
+    cross_entropy,
+    in_mode,
+    simulate,
+    trainable,
+)
 from .data import Data
 from .defense import Defense, Memory
 from .errors import (
@@ -43,6 +55,7 @@ __all__ = [
     "Guard",
     "Guess",
     "Layout",
+    "LocalStep",
     "Loss",
     "Memory",
     "MissingKnowledge",
@@ -54,6 +67,7 @@ __all__ = [
     "Unsupported",
     "Update",
     "Values",
+    "WeightsLoss",
     "clone_model",
     "cross_entropy",
     "derive",

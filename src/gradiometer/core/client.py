@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,15 @@ from .training import Optimizer
 
 Tensors = dict[str, Tensor]
 Loss = Callable[[Callable[..., Any], Batch], Tensor]
+WeightsLoss = Callable[[Tensors, Batch], Tensor]
+"""The client's loss as a pure function of its trained weights and a batch."""
+
+
+@runtime_checkable
+class LocalStep(Protocol):
+    """How one local step makes its gradient of `part` instead of the mean one, which None stands for."""
+
+    def __call__(self, loss: WeightsLoss, weights: Tensors, part: Batch, *, rng: torch.Generator) -> Tensors | None: ...
 
 
 def cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
@@ -106,15 +115,18 @@ class Client:
     loss: Loss = cross_entropy
     recipe: Recipe = field(default_factory=Recipe)
 
-    def train(self, batch: Batch, *, rng: torch.Generator) -> Sent:
+    def train(self, batch: Batch, *, rng: torch.Generator, step: LocalStep | None = None) -> Sent:
         """Follows the recipe once, from `model`, which stays as it is.
+
+        Args:
+            step: the part of a defense that acts inside local steps (`Defense.on_step`).
 
         Raises:
             BadInput: the batch does not fit the layout or the model, or the result is not finite.
         """
         check_fits(batch, self.layout)
         try:
-            sent = simulate(self.model, self.loss, self.recipe, batch, rng=rng)
+            sent = simulate(self.model, self.loss, self.recipe, batch, rng=rng, step=step)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             raise BadInput(
                 f"the model does not accept the data {batch}: {error}",
@@ -183,6 +195,7 @@ def simulate(
     *,
     rng: torch.Generator | None = None,
     differentiable: bool = False,
+    step: LocalStep | None = None,
 ) -> Sent:
     """One local training as a pure function of the batch.
 
@@ -190,17 +203,27 @@ def simulate(
 
     Args:
         rng: order of examples (`shuffle`) and dropout masks. None: the given order, and global randomness.
+        step: makes the gradient of a step in place of the mean one; draws from `rng`.
     """
     objective = _Objective(model, loss)
     start = {f"model.{name}": value for name, value in trainable(model).items()}
     frozen = {f"model.{name}": p.detach() for name, p in model.named_parameters() if not p.requires_grad}
     buffers = {f"model.{name}": value.detach().clone() for name, value in model.named_buffers()}
 
+    def evaluate(weights: Tensors, part: Batch) -> Tensor:
+        value: Tensor = functional_call(objective, {**weights, **frozen, **buffers}, (part,))
+        return value
+
     def gradient(weights: Tensors, part: Batch) -> Tensors:
+        if step is not None and rng is not None:
+            own = step(evaluate, {k: v.detach() for k, v in weights.items()}, part, rng=rng)
+            if own is not None:
+                return own
         live = weights if differentiable and recipe.sends == "delta" else {k: v.detach() for k, v in weights.items()}
         live = {k: (v if v.requires_grad else v.requires_grad_()) for k, v in live.items()}
-        value = functional_call(objective, {**live, **frozen, **buffers}, (part,))
-        grads = torch.autograd.grad(value, list(live.values()), create_graph=differentiable, materialize_grads=True)
+        grads = torch.autograd.grad(
+            evaluate(live, part), list(live.values()), create_graph=differentiable, materialize_grads=True
+        )
         return dict(zip(live, grads))
 
     drawn = global_seed(rng) if rng is not None and recipe.mode == "train" else nullcontext()

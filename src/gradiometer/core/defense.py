@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from .attack import Attack, Channel, Values
 from .batch import Batch
 from .card import Card
+from .client import Recipe, Tensors, WeightsLoss
+from .threat import Threat
 
 Memory = MutableMapping[str, Any]
 """What a client keeps between rounds for its defense (error feedback, budgets)."""
@@ -34,6 +36,12 @@ class Defense:
         """The data that the client trains on instead."""
         return batch
 
+    def on_step(
+        self, loss: WeightsLoss, weights: Tensors, part: Batch, *, rng: torch.Generator, memory: Memory
+    ) -> Tensors | None:
+        """The gradient of one local step on `part`, made from its single examples; None: the mean gradient."""
+        return None
+
     def on_gradients(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
         """The values to send instead: a gradient, or a weight delta. Never writes to `values`."""
         return dict(values)
@@ -42,12 +50,28 @@ class Defense:
         """What the observer reads off the message, after encoding, masking or encryption."""
         return dict(values)
 
+    def on_sum(self, values: Values, *, clients: int, rng: torch.Generator) -> dict[str, Tensor]:
+        """What a trusted aggregator makes of the sum over `clients` messages before anybody sees it."""
+        return dict(values)
+
     def wire_bytes(self, values: Values) -> int:
         """Size of the message in bytes, for these sent values."""
         return sum(value.numel() * value.element_size() for value in values.values())
 
-    def epsilon(self, delta: float = 1e-5) -> float | None:
-        """Differential-privacy loss of one round, or None where the defense proves none."""
+    def epsilon(
+        self,
+        delta: float = 1e-5,
+        *,
+        recipe: Recipe = Recipe(),  # noqa: B008 - a frozen value
+        threat: Threat = Threat(),  # noqa: B008 - a frozen value
+    ) -> float | None:
+        """Differential-privacy loss of what the observer sees, or None where the defense proves none.
+
+        Args:
+            delta: in (0, 1).
+            recipe: the client's local training, which says how often an example is used in a round.
+            threat: `rounds` observed, of messages summed over `clients`.
+        """
         return None
 
     def channel(self) -> Channel | None:

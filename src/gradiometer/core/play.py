@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -46,7 +47,8 @@ def play(
     model = defense.on_model(model)
     # The client works on a copy: models that remember their last input must not hand it to the observer.
     trained = replace(client, model=clone_model(model))
-    sent = trained.train(defense.on_batch(batch, rng=spawn(rng)), rng=spawn(rng))
+    private = defense.on_batch(batch, rng=spawn(rng))
+    sent = trained.train(private, rng=spawn(rng), step=partial(defense.on_step, memory=memory))
     values = defense.on_gradients(sent.values, rng=spawn(rng), memory=memory)
     values = defense.on_wire(values, rng=spawn(rng), memory=memory)
     if not all(torch.isfinite(value).all() for value in values.values()):

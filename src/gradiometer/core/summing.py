@@ -29,7 +29,7 @@ def play_sum(
 ) -> Update:
     """Plays the round of as many equal clients as there are batches: each trains, defends and sends on its own.
 
-    The update's values are the sum of all messages, its `batch_size` and `labels` those of all clients together.
+    The update's values are the sum of all messages as the defense's trusted aggregator, if it has one, releases it; its `batch_size` and `labels` those of all clients together.
     Normalization buffers are not in the sum.
 
     Raises:
@@ -37,6 +37,7 @@ def play_sum(
     """
     if not batches:
         raise BadInput("a sum over clients needs at least one client's batch")
+    defense = defense or Defense()
     everything = replace(threat, labels=True)
     seen = [
         play(client, batch, rng=spawn(rng), threat=everything, defense=defense, public=public, round=round)
@@ -44,10 +45,11 @@ def play_sum(
     ]
     size = sum(batch.size for batch in batches)
     labels = [batch["y"] for batch in batches if "y" in batch]
+    total = {name: torch.stack([u.values[name] for u in seen]).sum(0) for name in seen[0].values}
     return (
         seen[0]
         .replace(
-            values={name: torch.stack([u.values[name] for u in seen]).sum(0) for name in seen[0].values},
+            values=defense.on_sum(total, clients=len(seen), rng=spawn(rng)),
             recipe=replace(client.recipe, examples=size),
             batch_size=size,
             labels=torch.cat(labels) if labels else None,

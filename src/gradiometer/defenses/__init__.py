@@ -2,7 +2,9 @@
 
 from .batch_norm import BatchNormToGroupNorm
 from .chain import Chain, chain
+from .client_dp import ClientDP
 from .clip import Clip
+from .dpsgd import DPSGD
 from .gaussian_noise import GaussianNoise
 from .laplace_noise import LaplaceNoise
 from .prune import Prune
@@ -13,9 +15,11 @@ from .ternary import Ternary
 from .top_k import TopK
 
 __all__ = [
+    "DPSGD",
     "QSGD",
     "BatchNormToGroupNorm",
     "Chain",
+    "ClientDP",
     "Clip",
     "GaussianNoise",
     "LaplaceNoise",

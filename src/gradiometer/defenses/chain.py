@@ -9,11 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import Batch, Card, Channel, Defense, Memory, Values, spawn
+from gradiometer.core import Batch, Card, Channel, Defense, Memory, Recipe, Threat, Values, WeightsLoss, spawn
 from gradiometer.numerics.accounting import gaussian_epsilon
 from gradiometer.numerics.channels import sequence
 
+from .client_dp import ClientDP
 from .clip import Clip
+from .dpsgd import DPSGD
 from .gaussian_noise import GaussianNoise
 from .laplace_noise import LaplaceNoise
 from .prune import Prune
@@ -21,7 +23,7 @@ from .qsgd import QSGD
 from .ternary import Ternary
 from .top_k import TopK
 
-RANDOM = (GaussianNoise, LaplaceNoise, QSGD, Ternary)
+RANDOM = (ClientDP, DPSGD, GaussianNoise, LaplaceNoise, QSGD, Ternary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,9 @@ class Chain(Defense):
     likelihood. Privacy: `Clip` (`l2` or `per_layer`, to C) and then `GaussianNoise` (std) make one round
     (epsilon, delta)-private for the whole update of one client (local, client level), with sensitivity 2 C: any update
     may be replaced by any other. What comes after the noise cannot weaken that; between the two only members may stand
-    that never lengthen the update. Batch-normalization buffers that the client shares are not covered.
+    that never lengthen the update. `DPSGD` and `ClientDP` bring proofs of their own: what else the chain does to
+    messages cannot weaken them, but for noise that is proven in the sum, which nothing may follow. Where there are
+    several proofs, the least epsilon is stated. Batch-normalization buffers that the client shares are not covered.
 
     Args:
         members: in the order in which they are applied.
@@ -61,6 +65,15 @@ class Chain(Defense):
             batch = member.on_batch(batch, rng=spawn(rng))
         return batch
 
+    def on_step(
+        self, loss: WeightsLoss, weights: dict[str, Tensor], part: Batch, *, rng: torch.Generator, memory: Memory
+    ) -> dict[str, Tensor] | None:
+        for i, member in enumerate(self.members):
+            own = member.on_step(loss, weights, part, rng=rng, memory=memory.setdefault(f"member {i}", {}))
+            if own is not None:
+                return own
+        return None
+
     def on_gradients(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
         for i, member in enumerate(self.members):
             values = member.on_gradients(values, rng=spawn(rng), memory=memory.setdefault(f"member {i}", {}))
@@ -69,6 +82,11 @@ class Chain(Defense):
     def on_wire(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
         for i, member in enumerate(self.members):
             values = member.on_wire(values, rng=spawn(rng), memory=memory.setdefault(f"member {i}", {}))
+        return dict(values)
+
+    def on_sum(self, values: Values, *, clients: int, rng: torch.Generator) -> dict[str, Tensor]:
+        for member in self.members:
+            values = member.on_sum(values, clients=clients, rng=rng)
         return dict(values)
 
     def wire_bytes(self, values: Values) -> int:
@@ -80,13 +98,31 @@ class Chain(Defense):
             fitting.append(member)
         return min(member.wire_bytes(values) for member in fitting)
 
-    def epsilon(self, delta: float = 1e-5) -> float | None:
+    def epsilon(
+        self,
+        delta: float = 1e-5,
+        *,
+        recipe: Recipe = Recipe(),  # noqa: B008 - a frozen value
+        threat: Threat = Threat(),  # noqa: B008 - a frozen value
+    ) -> float | None:
+        if any(type(member).on_batch is not Defense.on_batch for member in self.members):
+            return None  # changed data may mix examples
+        proofs = [self._clipped_noise(delta, threat.rounds)]
+        for member in self.members:
+            last = member is self.members[-1]
+            if isinstance(member, DPSGD) or (isinstance(member, ClientDP) and (last or member.where == "local")):
+                proofs.append(member.epsilon(delta, recipe=recipe, threat=threat))
+        return min((proof for proof in proofs if proof is not None), default=None)
+
+    def _clipped_noise(self, delta: float, rounds: int) -> float | None:
+        """What `Clip` and then `GaussianNoise` prove for every single message."""
         bound: float | None = None
         for member in self.members:
             if isinstance(member, Clip) and member.norm != "linf":
                 bound = member.bound if bound is None else min(bound, member.bound)
             elif isinstance(member, GaussianNoise) and not member.relative and member.std and bound is not None:
-                return None if math.isinf(bound) else gaussian_epsilon(2 * bound / member.std, delta)
+                ratio = math.sqrt(rounds) * 2 * bound / member.std
+                return None if math.isinf(bound) else gaussian_epsilon(ratio, delta)
             elif not _never_lengthens(member):
                 bound = None
         return None

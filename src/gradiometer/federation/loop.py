@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,8 @@ def federate(
             outcome, seconds = _defended(one, train.take(pick), defense, memories[i], rng)
             sent.append(outcome)
             sent_bytes, spent = sent_bytes + defense.wire_bytes(outcome.values), spent + seconds
-        model = _aggregate(model, sent, rate=1.0 if client.recipe.sends == "delta" else -lr)
+        rate, rng = 1.0 if client.recipe.sends == "delta" else -lr, derive(seed, "aggregate", number)
+        model = _aggregate(model, sent, defense, rate=rate, rng=rng)
         history.append(_correct(model, test))
     return Training(
         model=model,
@@ -98,20 +100,24 @@ def _defended(
     started = time.process_time()
     batch = defense.on_batch(batch, rng=spawn(rng))
     spent = time.process_time() - started
-    trained = client.train(batch, rng=spawn(rng))
+    trained = client.train(batch, rng=spawn(rng), step=partial(defense.on_step, memory=memory))
     started = time.process_time()
     values = defense.on_gradients(trained.values, rng=spawn(rng), memory=memory)
     values = defense.on_wire(values, rng=spawn(rng), memory=memory)
     return Sent(values=values, buffers=trained.buffers), spent + time.process_time() - started
 
 
-def _aggregate(model: nn.Module, sent: Sequence[Sent], *, rate: float) -> nn.Module:
+def _aggregate(
+    model: nn.Module, sent: Sequence[Sent], defense: Defense, *, rate: float, rng: torch.Generator
+) -> nn.Module:
     """A new model moved by the mean of what the clients sent; their normalization buffers are averaged."""
     model = clone_model(model)
+    total = {name: torch.stack([one.values[name] for one in sent]).sum(0) for name in sent[0].values}
+    total = defense.on_sum(total, clients=len(sent), rng=rng)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name in sent[0].values:
-                parameter.add_(rate * torch.stack([one.values[name] for one in sent]).mean(0))
+            if name in total:
+                parameter.add_(rate * (total[name] / len(sent)))
         for name, buffer in model.named_buffers():
             values = torch.stack([one.buffers[name] for one in sent])
             buffer.copy_(values.mean(0) if buffer.is_floating_point() else values[0])

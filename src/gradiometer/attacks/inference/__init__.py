@@ -3,8 +3,9 @@
 from .idlg_labels import IDLGLabels
 from .ilrg import ILRG
 from .llg import LLG, LLGPlus
+from .prior_aware import PriorAware
 from .rare_class import RareClass
 from .rlg import RLG
 from .row_sum import RowSum
 
-__all__ = ["ILRG", "LLG", "RLG", "IDLGLabels", "LLGPlus", "RareClass", "RowSum"]
+__all__ = ["ILRG", "LLG", "RLG", "IDLGLabels", "LLGPlus", "PriorAware", "RareClass", "RowSum"]

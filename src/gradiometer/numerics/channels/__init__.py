@@ -1,9 +1,20 @@
 """Channels: what somebody who knows a defense can compute from what was sent."""
 
 from .bounding import Clamped, Rescaled
-from .noise import Additive
+from .noise import Additive, NoisyDirection
 from .rounding import Dithering, Rounding
 from .sequence import Sequence, sequence
 from .sparse import Signs, Sparse
 
-__all__ = ["Additive", "Clamped", "Dithering", "Rescaled", "Rounding", "Sequence", "Signs", "Sparse", "sequence"]
+__all__ = [
+    "Additive",
+    "Clamped",
+    "Dithering",
+    "NoisyDirection",
+    "Rescaled",
+    "Rounding",
+    "Sequence",
+    "Signs",
+    "Sparse",
+    "sequence",
+]

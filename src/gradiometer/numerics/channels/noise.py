@@ -12,6 +12,9 @@ from gradiometer.core import Values
 
 from .shared import TINY, cosine_distance, total
 
+NORMAL_MEDIAN = 0.6744897501960817
+"""Median magnitude of the standard normal law."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Additive:
@@ -61,3 +64,32 @@ class Additive:
         if not self.relative:
             return {k: q.new_tensor(square) for k, q in sent.items()}
         return {k: square / (1 + square) * q.square().mean() for k, q in sent.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyDirection:
+    """q = a r + Gaussian noise, alike on all entries, with neither the factor a > 0 nor the noise's size known.
+
+    Maximizing the likelihood over a leaves the cosine: distance = 1 - cos(s, q). The size of the noise is read off the
+    median magnitude of what was sent, which noise makes up wherever it matters.
+
+    Args:
+        per_layer: every tensor has a factor of its own, which brings all to one length.
+    """
+
+    per_layer: bool = False
+
+    def distance(self, simulated: Values, sent: Values) -> Tensor:
+        return cosine_distance(self.forward(simulated), sent)
+
+    def decode(self, sent: Values) -> dict[str, Tensor]:
+        return dict(sent)
+
+    def variance(self, sent: Values) -> dict[str, Tensor]:
+        median = torch.cat([q.reshape(-1) for q in sent.values()]).abs().median()
+        return {k: (median / NORMAL_MEDIAN).square().to(q).expand_as(q) for k, q in sent.items()}
+
+    def forward(self, simulated: Values) -> dict[str, Tensor]:
+        if not self.per_layer:
+            return dict(simulated)
+        return {k: s / s.square().sum().clamp_min(TINY).sqrt() for k, s in simulated.items()}
