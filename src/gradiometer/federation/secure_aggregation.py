@@ -1,0 +1,79 @@
+"""SecureAggregation: the observer of a round sees the sum over all clients, and no client's own message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Card, Values
+
+from .secure.local import secure_sum
+from .secure.settings import Floors, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecureAggregation:
+    """Adds up what clients send, entry by entry, under masks that cancel in the sum alone.
+
+    It is no `Defense`: one client's message is not what it changes, and nothing is left of it for a client alone (the sum
+    over one client is its update). Hand it to `play_sum` or `federate`, which have several. The observer still has the
+    sum, exact to the fixed point, and how many clients are in it: who sent what is hidden, not what was sent.
+
+    Args:
+        clip, bits: every entry is clipped to [-clip, clip] and sent with `bits` bits, in the unit of the message.
+        threshold: clients that must stay until the end; None: two thirds of them, rounded up.
+        degree: with how many others each exchanges masks; None: with all.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Shows the server the sum over clients alone: hides who sent what, not what was sent.",
+        title="Secure Single-Server Aggregation with (Poly)Logarithmic Overhead",
+        authors="Bell, Bonawitz, Gascon, Lepoint, Raykova",
+        year=2020,
+        family="cryptographic",
+        formula="y_u = x_u + PRG(b_u) + sum_{v > u} PRG(s_uv) - sum_{v < u} PRG(s_uv) mod 2^(8w)",
+        strength="number of clients in the sum",
+        departs="shares go to all clients, not to neighbors alone, and survivors sign one list as in Bonawitz et al. (2017): "
+        "the threshold then counts colluders in the whole cohort",
+    )
+    clip: float = 1.0
+    bits: int = 16
+    threshold: int | None = None
+    degree: int | None = None
+
+    def settings(self, *, round: int, clients: int, length: int) -> Settings:
+        """Of one round."""
+        return Settings.of(
+            round=round,
+            clients=clients,
+            length=length,
+            threshold=self.threshold,
+            degree=self.degree,
+            clip=self.clip,
+            bits=self.bits,
+        )
+
+    def sum(self, messages: Sequence[Values], *, rng: torch.Generator, round: int = 0) -> tuple[dict[str, Tensor], int]:
+        """What the server learns of these messages, one a client, and the bytes that all clients sent.
+
+        Raises:
+            BadConfig: fewer than two clients, or settings that do not fit their number.
+            Unsupported: the package `cryptography` is missing.
+        """
+        shapes = {name: value.shape for name, value in messages[0].items()}
+        vectors = {
+            i: torch.cat([one[name].detach().cpu().flatten() for name in shapes]) for i, one in enumerate(messages)
+        }
+        settings = self.settings(round=round, clients=len(messages), length=len(vectors[0]))
+        done = secure_sum(vectors, settings, rng=rng, floors=replace(ANY, most=settings.length))
+        parts = done.total.values.split([shape.numel() for shape in shapes.values()])
+        total = {name: part.view(shape).to(messages[0][name]) for (name, shape), part in zip(shapes.items(), parts)}
+        return total, done.uplink
+
+
+ANY = Floors(clients=2, degree=1, clips=(0.0, float("inf")), bits=2)
+"""In a simulation the one who sets the rules also plays every client."""
