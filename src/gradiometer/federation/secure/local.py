@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ from .record import Record
 from .server import SecureServer, Total
 from .settings import Floors, Settings
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Round:
@@ -25,11 +29,14 @@ class Round:
     Args:
         total: what the server learned.
         uplink, downlink: bytes of all records of all clients, without the transport's own framing.
+        client_seconds, server_seconds: CPU time of all clients together, and of the server.
     """
 
     total: Total
     uplink: int
     downlink: int
+    client_seconds: float
+    server_seconds: float
 
 
 def size(record: Record) -> int:
@@ -63,7 +70,15 @@ def secure_sum(
     """
     silent = silent or {}
     clients = {client: SecureClient(member=member) for client, member in members(sorted(vectors), floors).items()}
-    server, traffic = SecureServer(settings), {"up": 0, "down": 0}
+    server = SecureServer(settings)
+    traffic: Counter[str] = Counter()
+    spent = {"client": 0.0, "server": 0.0}
+
+    def timed(who: str, call: Callable[..., T], *given: Any) -> T:
+        started = time.process_time()
+        answer = call(*given)
+        spent[who] += time.process_time() - started
+        return answer
 
     def ask(stage: str, requests: Mapping[int, Record]) -> list[Record]:
         for gone in silent.get(stage, ()):
@@ -73,21 +88,27 @@ def secure_sum(
             traffic["down"] += size(request)
             if number not in clients:
                 continue
-            call = getattr(clients[number], stage)
-            answer = call(request, vectors[number], spawn(rng)) if stage == "mask" else call(request)
-            traffic["up"] += size(answer)
-            answers.append(answer)
+            own = (vectors[number], spawn(rng)) if stage == "mask" else ()
+            answers.append(timed("client", getattr(clients[number], stage), request, *own))
+            traffic["up"] += size(answers[-1])
         return answers
 
-    roster = server.roster(ask("advertise", dict.fromkeys(clients, settings.record())))
-    deliveries = server.deliver(ask("share", dict.fromkeys(_numbers(roster), roster)))
-    survivors = server.survivors(ask("mask", deliveries))
-    consents = server.consents(ask("consent", dict.fromkeys(_numbers(survivors), survivors)))
-    total = server.total(ask("open", dict.fromkeys(_numbers(consents), consents)))
-    return Round(total=total, uplink=traffic["up"], downlink=traffic["down"])
+    def tell(step: Callable[..., Record], answers: list[Record]) -> dict[int, Record]:
+        """The server's answer for all whom it names."""
+        record = timed("server", step, answers)
+        numbers = record["clients"]
+        assert isinstance(numbers, list)
+        return {int(number): record for number in numbers}
 
-
-def _numbers(record: Record) -> list[int]:
-    numbers = record["clients"]
-    assert isinstance(numbers, list)
-    return [int(number) for number in numbers]
+    roster = tell(server.roster, ask("advertise", dict.fromkeys(clients, settings.record())))
+    deliveries = timed("server", server.deliver, ask("share", roster))
+    survivors = tell(server.survivors, ask("mask", deliveries))
+    consents = tell(server.consents, ask("consent", survivors))
+    total = timed("server", server.total, ask("open", consents))
+    return Round(
+        total=total,
+        uplink=traffic["up"],
+        downlink=traffic["down"],
+        client_seconds=spent["client"],
+        server_seconds=spent["server"],
+    )
