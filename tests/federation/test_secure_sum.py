@@ -52,7 +52,7 @@ def test_three_in_ten_drop_out_at_any_stage(table, silent, degree):
 
 
 def test_one_too_many_drops_out(table):
-    with pytest.raises(Refused, match="6 survivors, at least 7"):
+    with pytest.raises(Refused, match="6 clients answered, at least 7"):
         table(10).play(silent={"mask": [10, 11, 12, 13]})
     with pytest.raises(Refused, match="6 clients answered"):
         table(10).play(silent={"open": [10, 11, 12, 13]})

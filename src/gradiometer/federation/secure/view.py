@@ -107,16 +107,13 @@ class View:
         """What a client signs when it has been told who sent a masked vector."""
         return digest("survivors", self.digest, tuple(survivors))
 
-    def check_survivors(self, survivors: tuple[int, ...], floors: Floors | None = None) -> None:
+    def check_survivors(self, survivors: tuple[int, ...], floors: Floors) -> None:
         """Raises `Refused` where these survivors' sum must not be opened."""
-        known = {*self.present}
-        if not known.issuperset(survivors):
+        if not {*self.present}.issuperset(survivors):
             raise Refused("a survivor never shared its secrets")
-        least = max(self.settings.threshold, *((floors.clients, floors.colluders + 2) if floors else (2,)))
+        least = max(self.settings.threshold, floors.clients, floors.colluders + 2)
         if len(survivors) < least:
             raise Refused(f"{len(survivors)} survivors, at least {least} wanted")
-        if floors is None:
-            return
         alive, wanted = {*survivors}, floors.least_neighbors(self.settings, len(self.present))
         if min(len(self.neighbors[client] & alive) for client in survivors) < wanted:
             raise Refused(f"a survivor keeps fewer than {wanted} neighbors: the sum might fall apart into smaller ones")
