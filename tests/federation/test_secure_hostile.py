@@ -6,6 +6,7 @@ import copy
 import random
 
 import pytest
+import torch
 
 from gradiometer.core import BadInput
 from gradiometer.federation.secure import Floors, Refused, SecureClient, Settings, members
@@ -70,6 +71,24 @@ def test_a_client_alone_in_other_settings(table):
     refused(one, "share", roster, "client 10's keys are not signed", client=ME)
     with pytest.raises(Refused, match=f"client {ME}'s keys are not signed"):
         one.ask("share", 10, roster)
+
+
+def test_another_model_for_one_client(table):
+    """Model inconsistency: the others accept adverts for their own model's hash only, and each knows what it was sent."""
+    one = table(context=b"m" * 32)
+    one.play(until="mask")
+    client, rng = one.clients[ME], torch.Generator()
+    with pytest.raises(Refused, match="another model"):
+        client.mask(one.requests["mask"][ME], one.vectors[ME], rng, context=b"n" * 32)
+    other = one.clients[10]
+    assert other.mask(one.requests["mask"][10], one.vectors[10], rng, context=b"m" * 32)["kind"] == "masked"
+    alone = table(context=b"m" * 32)
+    answers = [
+        alone.ask("advertise", i, altered(alone.settings.record(), context=b"n" * 32) if i == ME else None)
+        for i in alone.clients
+    ]
+    with pytest.raises(Refused, match=f"client {ME}'s keys are not signed"):
+        alone.ask("share", 10, alone.server.roster(answers))
 
 
 # Replay

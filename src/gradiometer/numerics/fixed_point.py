@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .quantizers import stochastic
-
 
 @dataclass(frozen=True, kw_only=True)
 class FixedPoint:
@@ -35,8 +33,10 @@ class FixedPoint:
 
     def encode(self, values: Tensor, rng: torch.Generator) -> Tensor:
         """Integers of the same shape, int64."""
-        scaled = (values.double() / self.step).clamp(-self.levels, self.levels)
-        return stochastic(scaled, torch.ones((), dtype=torch.float64), rng).long()
+        scaled = (values.double() / self.step).clamp_(-self.levels, self.levels)
+        # floor(x + u) with u uniform in [0, 1) is x rounded at random.
+        up = torch.rand(values.shape, generator=rng, dtype=torch.float64).to(values.device)
+        return scaled.add_(up).floor_().clamp_(max=self.levels).long()
 
     def decode(self, integers: Tensor) -> Tensor:
         """Values, or sums of them, in double precision."""

@@ -110,19 +110,24 @@ class SecureClient:
                 ],
             }
 
-    def mask(self, deliveries: Any, values: Tensor, rng: torch.Generator) -> Record:
+    def mask(self, deliveries: Any, values: Tensor, rng: torch.Generator, *, context: bytes | None = None) -> Record:
         """Answers the others' shares with its own vector under all masks.
 
         Args:
             values: [settings.length], real and finite; clipped to the agreed range and rounded at random.
             rng: of the rounding.
+            context: the hash of what this client was told, to be compared with the one that everybody signed for: a
+                server that sends one client another model would read that client through the sum. None does not compare.
 
         Raises:
-            Refused: an envelope that was altered, a nonce that was not committed to, or fewer clients than the threshold.
+            Refused: an envelope that was altered, a nonce that was not committed to, another context, or fewer clients
+                than the threshold.
             BadInput: values of another length, or not finite.
         """
         with self._answering("mask"):
             settings, mine = self._settings, self.member.client
+            if context is not None and context != settings.context:
+                raise Refused("this client was told something else (another model) than what was announced to all")
             reader = Reader(deliveries, "deliveries", "clients", "nonces", "envelopes")
             present = reader.clients()
             if mine not in present:

@@ -27,6 +27,7 @@ class Settings:
         degree: with how many others a client exchanges masks, even; `clients - 1` or more: with everybody.
         length: entries of the vectors to be added.
         clip, bits: of the fixed-point numbers; see `FixedPoint`.
+        context: 32 bytes, a hash of what all clients must be told alike: the global model, above all.
 
     Raises:
         BadConfig: listing every fault.
@@ -39,6 +40,7 @@ class Settings:
     length: int
     clip: float = 1.0
     bits: int = 16
+    context: bytes = bytes(32)
 
     def __post_init__(self) -> None:
         problems = [
@@ -55,6 +57,8 @@ class Settings:
         ]
         if not (math.isfinite(self.clip) and self.clip > 0):
             problems.append(f"clip must be positive and finite, got {self.clip}")
+        if len(self.context) != 32:
+            problems.append(f"context must have 32 bytes, got {len(self.context)}")
         if self.degree % 2 and self.degree < self.clients - 1:
             problems.append(f"degree must be even where it is less than clients - 1, got {self.degree}")
         if problems:
@@ -71,6 +75,7 @@ class Settings:
         degree: int | None = None,
         clip: float = 1.0,
         bits: int = 16,
+        context: bytes = bytes(32),
     ) -> Settings:
         """Settings with the usual threshold, two thirds of the clients (rounded up), and masks between everybody."""
         return cls(
@@ -81,6 +86,7 @@ class Settings:
             length=length,
             clip=float(clip),
             bits=bits,
+            context=context,
         )
 
     @property
@@ -106,11 +112,11 @@ class Settings:
         Raises:
             Refused: they are malformed or out of range.
         """
-        names = ("round", "clients", "threshold", "degree", "length", "clip", "bits")
-        reader = Reader(record, "invitation", *names)
-        clip = reader.number("clip")
+        names = ("round", "clients", "threshold", "degree", "length", "bits")
+        reader = Reader(record, "invitation", *names, "clip", "context")
+        integers = {name: reader.integer(name) for name in names}
         try:
-            return cls(clip=clip, **{name: reader.integer(name) for name in names if name != "clip"})
+            return cls(clip=reader.number("clip"), context=reader.octets("context", 32), **integers)
         except BadConfig as error:
             raise Refused(str(error)) from error
 
