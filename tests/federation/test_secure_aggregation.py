@@ -9,7 +9,17 @@ import torch
 
 from gradiometer.attacks import InvertingGradients
 from gradiometer.attacks.inference import RareClass, RowSum
-from gradiometer.core import Aggregation, BadConfig, Defense, NotApplicable, Threat, Unsupported, derive, play_sum
+from gradiometer.core import (
+    Aggregation,
+    BadConfig,
+    BadInput,
+    Defense,
+    NotApplicable,
+    Threat,
+    Unsupported,
+    derive,
+    play_sum,
+)
 from gradiometer.defenses import Clip
 from gradiometer.federation import AGGREGATIONS, SecureAggregation
 
@@ -64,6 +74,20 @@ def test_it_hides_who_and_not_how_many(tiny_client, digits_data):
     assert (counted - labels).abs().sum() <= 4
     rare = RareClass(label=int(labels.argmax())).run(update, derive(0))
     assert bool(rare["present"])
+
+
+def test_a_mean_weighted_by_examples():
+    draw, secure = torch.Generator().manual_seed(0), SecureAggregation(clip=1.0, bits=24)
+    messages = [{"w": torch.rand(3, 4, generator=draw) - 0.5, "b": torch.rand(2, generator=draw)} for _ in range(5)]
+    counts = [1, 100, 7, 30, 62]
+    mean, sent = secure.mean(messages, counts, most=100, rng=derive(0))
+    for name, value in mean.items():
+        want = sum(n * message[name] for n, message in zip(counts, messages)) / 200
+        assert value.shape == want.shape
+        assert (value - want).abs().max() < 1e-6
+    assert sent > 0
+    with pytest.raises(BadInput, match="101 examples, where 1 to 100"):
+        secure.mean(messages, [101, 1, 1, 1, 1], most=100, rng=derive(0))
 
 
 def test_one_client_is_refused(tiny_client, digits_data):

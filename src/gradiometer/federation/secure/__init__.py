@@ -8,6 +8,7 @@ from .record import Record, Refused
 from .server import SecureServer, Total
 from .settings import Floors, Settings
 from .storage import load_client, save_client
+from .weighing import weigh, weighted_mean
 
 __all__ = [
     "Floors",
@@ -25,4 +26,6 @@ __all__ = [
     "new_identity",
     "save_client",
     "secure_sum",
+    "weigh",
+    "weighted_mean",
 ]

@@ -76,7 +76,7 @@ class SecureServer:
 
         found = dict(self._screened(adverts, read))
         self._enough(found)
-        clients = sorted(found)[: self.settings.clients]
+        clients = sorted(found)
         names = ("channel_keys", "mask_keys", "commitments", "signatures")
         record: Record = {"kind": "roster", "clients": clients}
         record |= {name: [found[client][i] for client in clients] for i, name in enumerate(names)}
