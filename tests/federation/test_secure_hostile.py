@@ -289,7 +289,7 @@ def test_two_lists(table):
 def test_both_secrets_of_one_client_are_never_opened(table):
     """Two lists at random, told to clients at random: shares are opened for one of them at most, by 4 clients or more."""
     draw, outcomes = random.Random(0), set()
-    for _ in range(12):
+    for _ in range(8):
         one = table()
         one.play(until="consent")
         everybody = list(one.clients)

@@ -201,7 +201,7 @@ class SecureClient:
         return agree(self.channel_private, self._roster.channel_keys[self._roster.place(other)], purpose)
 
     def _context(self, sender: int, recipient: int) -> bytes:
-        return digest("envelope", self._settings.digest, self._roster.clients, sender, recipient)
+        return digest("envelope", self._settings.digest, self._roster.digest, sender, recipient)
 
     @property
     def _settings(self) -> Settings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from gradiometer.core import BadConfig
@@ -98,12 +99,12 @@ class Settings:
         """Bytes of an entry on the wire."""
         return word_bytes(self.clients * self.fixed_point.levels)
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
-        return digest("settings", *vars(self).values())
+        return digest("settings", *asdict(self).values())
 
     def record(self) -> Record:
-        return {"kind": "invitation", **vars(self)}
+        return {"kind": "invitation", **asdict(self)}
 
     @classmethod
     def read(cls, record: Any) -> Settings:

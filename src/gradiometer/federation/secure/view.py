@@ -58,6 +58,10 @@ class Roster:
             **{name: list(getattr(self, name)) for name in columns},
         }
 
+    @cached_property
+    def digest(self) -> bytes:
+        return digest("roster", self.clients, self.channel_keys, self.mask_keys, self.commitments)
+
     def verify(self, settings: Settings, directory: Mapping[int, bytes]) -> None:
         """Raises `Refused` unless every advert carries its client's signature for these settings."""
         for row in zip(self.clients, self.channel_keys, self.mask_keys, self.commitments, self.signatures):
@@ -88,9 +92,7 @@ class View:
 
     @cached_property
     def digest(self) -> bytes:
-        roster = self.roster
-        rows = (roster.clients, roster.channel_keys, roster.mask_keys, roster.commitments)
-        return digest("view", self.settings.digest, *rows, self.present, self.nonces)
+        return digest("view", self.settings.digest, self.roster.digest, self.present, self.nonces)
 
     @cached_property
     def neighbors(self) -> dict[int, frozenset[int]]:
