@@ -51,6 +51,23 @@ def test_three_in_ten_drop_out_at_any_stage(table, silent, degree):
     assert (total.values - one.want(total.survivors)).abs().max() < len(total.survivors) * one.settings.fixed_point.step
 
 
+def test_a_missing_nonce_joins_everybody(table):
+    """The circle's order is taken from all nonces or from none."""
+    for silent, expected in (({}, 4), ({"share": [13]}, 10)):
+        one = table(12, degree=4)
+        one.play(until="consent", silent=silent)
+        views = [client.view for client in one.clients.values() if client.view]
+        assert len({view.digest for view in views}) == 1
+        assert {len(near) for near in views[0].neighbors.values()} == {expected}
+
+
+def test_neighbors_that_survivors_must_keep():
+    settings = Settings.of(round=0, clients=100, length=1, degree=32)
+    assert Floors().least_neighbors(settings, 100) == 17
+    assert Floors(colluders=2).least_neighbors(settings, 100) == 19
+    assert Floors(colluders=30).least_neighbors(settings, 20) == 1, "everybody is everybody's neighbor"
+
+
 def test_one_too_many_drops_out(table):
     with pytest.raises(Refused, match="6 clients answered, at least 7"):
         table(10).play(silent={"mask": [10, 11, 12, 13]})
