@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-import gradiometer
 from gradiometer.audit import init_files
 from gradiometer.cli.parser import build_parser
 from gradiometer.core import Card, DataCard
@@ -20,6 +20,7 @@ from gradiometer.core import Card, DataCard
 SECTIONS = {
     "attacks": "Attacks read an update.",
     "defenses": "Defenses change what leaves the client.",
+    "aggregations": "Aggregations show the server less than every client's message.",
     "models": "Built-in victims.",
     "data": "Data sets, built-in and your own.",
 }
@@ -27,7 +28,7 @@ SECTIONS = {
 
 def entries(section: str) -> Iterator[tuple[str, Any, Card]]:
     """Name, object and card of everything that a room exports."""
-    room: ModuleType = getattr(gradiometer, section)
+    room: ModuleType = import_module(f"gradiometer.{'federation' if section == 'aggregations' else section}")
     table = getattr(room, section.upper(), None)
     if isinstance(table, dict):
         for name, (thing, card) in table.items():
@@ -93,10 +94,11 @@ def page(section: str, name: str, thing: Any, card: Card) -> str:
     usage = {
         "attacks": f"gradiometer scan --attack {name}",
         "defenses": f"gradiometer scan --defense {name}",
+        "aggregations": f"play_sum(client, batches, rng=rng, aggregation={name}())",
         "models": f'[[client]]\nname = "mine"\nmodel = {{ name = "{name}" }}',
         "data": f'[[client]]\nname = "mine"\ndata = {{ name = "{name}" }}',
     }[section]
-    language = "sh" if section in {"attacks", "defenses"} else "toml"
+    language = {"attacks": "sh", "defenses": "sh", "aggregations": "python"}.get(section, "toml")
     lines += ["## Use", "", f"```{language}", usage, "```", ""]
     if inspect.getdoc(thing):
         lines += ["## Reference", "", f"::: {thing.__module__}.{thing.__qualname__}", ""]

@@ -1,5 +1,6 @@
 """Attacks: how the observer reads an update. `image` reconstructs pictures, `inference` labels and presence."""
 
+from .differencing import difference_of_rounds, without_colluders
 from .image import (
     APRIL,
     DLG,
@@ -39,4 +40,6 @@ __all__ = [
     "Recursive",
     "RowSum",
     "SeeThrough",
+    "difference_of_rounds",
+    "without_colluders",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 def entries(kind: str) -> list[dict[str, Any]]:
     """Name and card of everything of this kind, in the order in which its package lists it."""
-    module = import_module(f"gradiometer.{kind}")
+    module = import_module(f"gradiometer.{'federation' if kind == 'aggregations' else kind}")
     found: dict[str, tuple[Any, Any]]
     if kind in ("attacks", "defenses"):
         from gradiometer.audit import catalogue

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 FORMATS = ("terminal", "html", "md", "json", "sarif", "junit")
-KINDS = ("attacks", "defenses", "guards", "models", "data", "metrics")
+KINDS = ("attacks", "defenses", "aggregations", "guards", "models", "data", "metrics")
 FAIL_ON = ("critical", "high", "medium", "low", "never")
 EXAMPLES = """
 examples:

@@ -32,13 +32,14 @@ from .guess import Guess
 from .play import play
 from .rng import derive, global_seed, spawn
 from .storage import load_update, save_update
-from .summing import play_sum
+from .summing import Aggregation, play_sum
 from .threat import THREATS, Threat
 from .training import Optimizer
 from .update import Update
 
 __all__ = [
     "THREATS",
+    "Aggregation",
     "Alarm",
     "Attack",
     "BadConfig",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
+from .attack import Values
 from .batch import Batch
 from .client import Client
 from .defense import Defense
@@ -17,6 +20,15 @@ from .threat import Threat
 from .update import Update
 
 
+@runtime_checkable
+class Aggregation(Protocol):
+    """How the messages of a round become the one thing that the server sees."""
+
+    def sum(self, messages: Sequence[Values], *, rng: torch.Generator, round: int) -> tuple[dict[str, Tensor], int]:
+        """The sum of the messages, one a client, and the bytes that all clients sent."""
+        ...
+
+
 def play_sum(
     client: Client,
     batches: Sequence[Batch],
@@ -24,13 +36,18 @@ def play_sum(
     rng: torch.Generator,
     threat: Threat = Threat(),  # noqa: B008 - a frozen value
     defense: Defense | None = None,
+    aggregation: Aggregation | None = None,
     public: Batch | None = None,
     round: int = 0,
 ) -> Update:
     """Plays the round of as many equal clients as there are batches: each trains, defends and sends on its own.
 
-    The update's values are the sum of all messages as the defense's trusted aggregator, if it has one, releases it; its `batch_size` and `labels` those of all clients together.
+    The update's values are the sum of all messages as the defense's trusted aggregator, if it has one, releases it; its
+    `batch_size` and `labels` are those of all clients together.
     Normalization buffers are not in the sum.
+
+    Args:
+        aggregation: what adds the messages up, `SecureAggregation` for one; None adds them as they are.
 
     Raises:
         BadInput: no batch, one that does not fit the client, or an update that is not finite.
@@ -43,9 +60,13 @@ def play_sum(
         play(client, batch, rng=spawn(rng), threat=everything, defense=defense, public=public, round=round)
         for batch in batches
     ]
+    if aggregation is None:
+        total = {name: torch.stack([u.values[name] for u in seen]).sum(0) for name in seen[0].values}
+        sent = sum(update.wire_bytes for update in seen)
+    else:
+        total, sent = aggregation.sum([update.values for update in seen], rng=spawn(rng), round=round)
     size = sum(batch.size for batch in batches)
     labels = [batch["y"] for batch in batches if "y" in batch]
-    total = {name: torch.stack([u.values[name] for u in seen]).sum(0) for name in seen[0].values}
     return (
         seen[0]
         .replace(
@@ -55,7 +76,7 @@ def play_sum(
             labels=torch.cat(labels) if labels else None,
             buffers=None,
             clients=len(seen),
-            wire_bytes=sum(update.wire_bytes for update in seen),
+            wire_bytes=sent,
         )
         .under(threat)
     )
