@@ -37,6 +37,7 @@ class Recipe:
         examples: how many private examples stand behind one update.
         epochs, batch_size, lr, optimizer, momentum, shuffle: of the local training (`delta` only). `batch_size`
             None takes all examples in each step; `shuffle` draws a new order every epoch.
+        proximal: mu of FedProx: each step also follows the gradient of mu/2 |w - w_0|^2 (Li et al., 2020, arXiv:1812.06127).
         shares_buffers: the client also sends its normalization buffers (running mean and variance).
     """
 
@@ -49,6 +50,7 @@ class Recipe:
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.0
     shuffle: bool = False
+    proximal: float = 0.0
     shares_buffers: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +67,8 @@ class Recipe:
             problems.append(f"lr must be positive, got {self.lr}")
         if not 0 <= self.momentum < 1:
             problems.append(f"momentum must lie in [0, 1), got {self.momentum}")
+        if not self.proximal >= 0:
+            problems.append(f"proximal must be at least 0, got {self.proximal}")
         if self.sends == "gradient" and self.epochs > 1:
             problems.append('several epochs need sends = "delta"')
         if problems:
@@ -210,7 +214,10 @@ def simulate(
         else:
             weights, optimizer = dict(start), Optimizer(recipe.optimizer, recipe.lr, recipe.momentum)
             for part in _parts(recipe, batch, rng):
-                weights = optimizer.step(weights, gradient(weights, part))
+                slopes = gradient(weights, part)
+                if recipe.proximal:
+                    slopes = {k: slope + recipe.proximal * (weights[k] - start[k]) for k, slope in slopes.items()}
+                weights = optimizer.step(weights, slopes)
             result = {name: weights[name] - start[name] for name in start}
     if not differentiable:
         result = {name: value.detach() for name, value in result.items()}

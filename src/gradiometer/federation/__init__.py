@@ -1,6 +1,34 @@
 """Federated training with these clients and defenses."""
 
+from .checkpoint import load_checkpoint, save_checkpoint
 from .loop import Training, federate
-from .split import dirichlet_split
+from .measuring import Accuracy, measure
+from .members import Member, deal, hold_out
+from .rounds import Federation, Round, State, advance, begin
+from .split import dirichlet_split, even_split
+from .strategy import STRATEGIES, FedAdam, FedAvg, FedProx, FedSGD, Strategy
 
-__all__ = ["Training", "dirichlet_split", "federate"]
+__all__ = [
+    "STRATEGIES",
+    "Accuracy",
+    "FedAdam",
+    "FedAvg",
+    "FedProx",
+    "FedSGD",
+    "Federation",
+    "Member",
+    "Round",
+    "State",
+    "Strategy",
+    "Training",
+    "advance",
+    "begin",
+    "deal",
+    "dirichlet_split",
+    "even_split",
+    "federate",
+    "hold_out",
+    "load_checkpoint",
+    "measure",
+    "save_checkpoint",
+]

@@ -1,0 +1,114 @@
+"""run_training: the `[train]` table of a plan becomes federated trainings, one a defense. Run it again and it goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gradiometer.core import BadInput, Batch, Update, save_update
+from gradiometer.federation import Federation, Round, advance, begin, load_checkpoint, save_checkpoint
+
+from .dotted import source_hash
+from .federating import federation
+from .plan import Plan, digest
+from .run import environment
+from .schema_training import TRAINING_VERSION, Trained, TrainingResult
+from .setup import Setup, set_up
+from .store import lock, unwritable, write_whole
+from .trained import assembled, trained
+
+CHECKPOINT, UPDATES = "checkpoint.safetensors", "updates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trains:
+    """What a caller is told after every round."""
+
+    defense: str
+    round: Round
+    rounds: int
+
+
+def run_training(
+    plan: Plan, folder: str | Path, *, progress: Callable[[Trains], None] = lambda _: None, command: str = ""
+) -> TrainingResult:
+    """Trains with no defense and with each of the plan's.
+
+    A folder that holds a part of the same training is continued, and ends with the same weights, bit for bit, as if it
+    had never been interrupted.
+
+    Returns:
+        The result, also written to `training.json`.
+
+    Raises:
+        BadConfig, BadInput: before any computation; or a folder that cannot be written.
+    """
+    torch.set_num_threads(1)
+    setup = set_up(plan)
+    folder = Path(folder)
+    federations = {name: federation(setup, name) for name in setup.defenses}
+    identity = _identity(setup)
+    try:
+        with ExitStack() as held:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock(held.enter_context((folder / ".lock").open("w")), folder)
+            write_whole(folder / "plan.toml", plan.dump())
+            runs = [_train(one, name, plan, folder, identity, progress) for name, one in federations.items()]
+            result = assembled(setup, next(iter(federations.values())), runs, command)
+            write_whole(folder / "env.json", json.dumps(environment(), indent=1))
+            write_whole(folder / "training.json", result.model_dump_json(indent=1))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return result
+
+
+def _train(
+    federation: Federation,
+    name: str,
+    plan: Plan,
+    folder: Path,
+    identity: str,
+    progress: Callable[[Trains], None],
+) -> Trained:
+    settings = plan.train
+    place = folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    (place / UPDATES).mkdir(parents=True, exist_ok=True)
+    checkpoint, last = place / CHECKPOINT, settings.rounds - 1
+    identity = digest([identity, name])
+    wanted = {number % settings.rounds if number < 0 else number for number in settings.record}
+    state = load_checkpoint(checkpoint, federation, identity=identity) if checkpoint.exists() else begin(federation)
+    error = ""
+
+    def record(member: int, update: Update, _: Batch) -> None:
+        if update.round in wanted and member < settings.recorded:
+            save_update(update, place / UPDATES / f"round-{update.round:04d}-member-{member:03d}.safetensors")
+
+    while len(state.rounds) < settings.rounds:
+        number = len(state.rounds)
+        ends = number == last
+        try:
+            state = advance(federation, state, measured=ends or (number + 1) % settings.measure == 0, seen=record)
+        except BadInput as stopped:
+            error = stopped.message
+            break
+        progress(Trains(defense=name, round=state.rounds[-1], rounds=settings.rounds))
+        if ends or (number + 1) % settings.checkpoint == 0:
+            save_checkpoint(state, checkpoint, identity=identity)
+    updates = sorted(str(path.relative_to(folder)) for path in (place / UPDATES).glob("*.safetensors"))
+    return trained(federation, name, state, settings.target, updates, error)
+
+
+def _identity(setup: Setup) -> str:
+    """What the weights depend on: a folder is only continued with the same training."""
+    told = setup.plan.model_dump(mode="json")
+    kept = {name: told[name] for name in ("seed", "client", "train")}
+    for name in ("target", "checkpoint"):
+        del kept["train"][name]
+    prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
+    return digest(["train", TRAINING_VERSION, kept, prints, source_hash(told)])

@@ -1,0 +1,75 @@
+"""Figures of finished trainings: from states of a federation to the record that reports read."""
+
+from __future__ import annotations
+
+from gradiometer.core import trainable
+from gradiometer.federation import Federation, Round, State
+from gradiometer.numerics.intervals import wilson
+
+from .run import environment
+from .schema_training import Trained, TrainedRound, TrainingResult
+from .setup import Setup
+from .verdict import estimate
+from .written import label
+
+
+def trained(
+    federation: Federation, name: str, state: State, target: float | None, updates: list[str], error: str
+) -> Trained:
+    measured = [one for one in state.rounds if one.accuracy is not None]
+    last = measured[-1].accuracy if measured else state.first
+    assert last is not None
+    reached = [one.number + 1 for one in measured if target and one.accuracy and (one.accuracy.value or 0.0) >= target]
+    return Trained(
+        defense=name,
+        first=state.first.value,
+        accuracy=estimate(wilson(last.correct, last.tested)) if last.tested else None,
+        worst=last.worst,
+        worst_member=last.worst_member,
+        to_target=min(reached, default=None),
+        uplink_bytes=sum(one.uplink_bytes for one in state.rounds),
+        seconds=sum(one.seconds for one in state.rounds),
+        defense_seconds=sum(one.defense_seconds for one in state.rounds),
+        epsilon=federation.defense.epsilon(),
+        error=error,
+        rounds=[_round(one) for one in state.rounds],
+        updates=updates,
+    )
+
+
+def _round(one: Round) -> TrainedRound:
+    return TrainedRound(
+        number=one.number,
+        accuracy=one.accuracy.value if one.accuracy else None,
+        worst=one.accuracy.worst if one.accuracy else None,
+        worst_member=one.accuracy.worst_member if one.accuracy else None,
+        uplink_bytes=one.uplink_bytes,
+        seconds=one.seconds,
+        defense_seconds=one.defense_seconds,
+        refused=one.refused,
+    )
+
+
+def assembled(setup: Setup, federation: Federation, runs: list[Trained], command: str) -> TrainingResult:
+    """The whole result; `federation` is any of those that were trained."""
+    settings, test = setup.plan.train, federation.test
+    splits = {
+        "natural": "each client with its own examples",
+        "dirichlet": f"Dirichlet({settings.alpha:g}) over {len(federation.members)} members",
+        "even": f"evenly over {len(federation.members)} members",
+    }
+    return TrainingResult(
+        title=setup.plan.title,
+        seed=setup.plan.seed,
+        model=type(federation.client.model).__name__,
+        parameters=sum(value.numel() for value in trainable(federation.client.model).values()),
+        strategy=label(federation.strategy),
+        split=splits[settings.split],
+        members={member.name: member.train.size for member in federation.members},
+        planned=settings.rounds,
+        target=settings.target,
+        majority=None if test is None else float(test["y"].bincount().max()) / test.size,
+        runs=runs,
+        environment=environment(),
+        command=command,
+    )
