@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -36,12 +37,22 @@ class Trains:
 
 
 def run_training(
-    plan: Plan, folder: str | Path, *, progress: Callable[[Trains], None] = lambda _: None, command: str = ""
+    plan: Plan,
+    folder: str | Path,
+    *,
+    runtime: Literal["process", "flower"] = "process",
+    progress: Callable[[Trains], None] = lambda _: None,
+    command: str = "",
 ) -> TrainingResult:
     """Trains with no defense and with each of the plan's.
 
     A folder that holds a part of the same training is continued, and ends with the same weights, bit for bit, as if it
     had never been interrupted.
+
+    Args:
+        runtime: `process` is deterministic and quick; `flower` is a real deployment on loopback, a process a message,
+            with every update recorded. There a training that was interrupted starts anew.
+        progress: called after every round in this process.
 
     Returns:
         The result, also written to `training.json`.
@@ -59,13 +70,34 @@ def run_training(
             folder.mkdir(parents=True, exist_ok=True)
             lock(held.enter_context((folder / ".lock").open("w")), folder)
             write_whole(folder / "plan.toml", plan.dump())
-            runs = [_train(one, name, plan, folder, identity, progress) for name, one in federations.items()]
+            if runtime == "flower":
+                runs = _in_flower(plan, federations, folder, identity)
+            else:
+                runs = [_train(one, name, plan, folder, identity, progress) for name, one in federations.items()]
             result = assembled(setup, next(iter(federations.values())), runs, command)
             write_whole(folder / "env.json", json.dumps(environment(), indent=1))
             write_whole(folder / "training.json", result.model_dump_json(indent=1))
     except OSError as error:
         raise unwritable(folder, error) from error
     return result
+
+
+def _in_flower(plan: Plan, federations: dict[str, Federation], folder: Path, identity: str) -> list[Trained]:
+    from gradiometer.federation.flower.deployment import deployment
+
+    from .flower import train_in_flower
+
+    nodes = len(next(iter(federations.values())).members)
+    with deployment(folder / f"flower-{identity}", nodes) as running:
+        return [
+            train_in_flower(running, plan, name, folder, folder / f"flower-{identity}" / place_of(name))
+            for name in federations
+        ]
+
+
+def place_of(name: str) -> str:
+    """The folder of a defense."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
 def _train(
@@ -77,7 +109,7 @@ def _train(
     progress: Callable[[Trains], None],
 ) -> Trained:
     settings = plan.train
-    place = folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    place = folder / place_of(name)
     (place / UPDATES).mkdir(parents=True, exist_ok=True)
     checkpoint, last = place / CHECKPOINT, settings.rounds - 1
     identity = digest([identity, name])

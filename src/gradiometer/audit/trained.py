@@ -16,23 +16,39 @@ from .written import label
 def trained(
     federation: Federation, name: str, state: State, target: float | None, updates: list[str], error: str
 ) -> Trained:
-    measured = [one for one in state.rounds if one.accuracy is not None]
-    last = measured[-1].accuracy if measured else state.first
-    assert last is not None
-    reached = [one.number + 1 for one in measured if target and one.accuracy and (one.accuracy.value or 0.0) >= target]
+    """What one training in this process came to."""
+    rounds = [_round(one) for one in state.rounds]
+    return summary(federation, name, state.first.value, rounds, target, updates, error)
+
+
+def summary(
+    federation: Federation,
+    name: str,
+    first: float | None,
+    rounds: list[TrainedRound],
+    target: float | None,
+    updates: list[str],
+    error: str,
+) -> Trained:
+    """The figures of a training from those of its rounds."""
+    measured = [one for one in rounds if one.accuracy is not None]
+    tested = federation.test.size if federation.test is not None else 0
+    last = measured[-1] if measured else None
+    accuracy = last.accuracy if last else first
+    reached = [one.number + 1 for one in measured if target and (one.accuracy or 0.0) >= target]
     return Trained(
         defense=name,
-        first=state.first.value,
-        accuracy=estimate(wilson(last.correct, last.tested)) if last.tested else None,
-        worst=last.worst,
-        worst_member=last.worst_member,
+        first=first,
+        accuracy=None if accuracy is None else estimate(wilson(round(accuracy * tested), tested)),
+        worst=last.worst if last else None,
+        worst_member=last.worst_member if last else None,
         to_target=min(reached, default=None),
-        uplink_bytes=sum(one.uplink_bytes for one in state.rounds),
-        seconds=sum(one.seconds for one in state.rounds),
-        defense_seconds=sum(one.defense_seconds for one in state.rounds),
+        uplink_bytes=sum(one.uplink_bytes for one in rounds),
+        seconds=sum(one.seconds for one in rounds),
+        defense_seconds=sum(one.defense_seconds for one in rounds),
         epsilon=federation.defense.epsilon(),
         error=error,
-        rounds=[_round(one) for one in state.rounds],
+        rounds=rounds,
         updates=updates,
     )
 

@@ -80,6 +80,12 @@ def build_parser() -> Parser:
     train.add_argument("plan", metavar="PLAN.toml", help="its [train] table says how; see `gradiometer init`")
     train.add_argument("--seed", type=int, metavar="N")
     train.add_argument(
+        "--runtime",
+        choices=("process", "flower"),
+        default="process",
+        help="in this process, or in a real Flower deployment on loopback (default: process)",
+    )
+    train.add_argument(
         "-f", "--format", choices=("terminal", "html", "json"), default="terminal", help="default: terminal"
     )
     train.add_argument("-o", "--output", metavar="DIR", help="the run folder (default: runs/TITLE-HASH-train)")

@@ -33,7 +33,8 @@ def run(arguments: Namespace) -> int:
     if not arguments.quiet:
         say(f"run folder: {folder}")
     command = shlex.join(["gradiometer", *sys.argv[1:]])
-    result = run_training(plan, folder, progress=_quiet if arguments.quiet else _tell, command=command)
+    watch = _quiet if arguments.quiet else _tell
+    result = run_training(plan, folder, runtime=arguments.runtime, progress=watch, command=command)
     page = folder / "training.html"
     page.write_text(render_training(result, "html"), encoding="utf-8")
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ

@@ -25,7 +25,7 @@ class SelfAudit(Mod):
     Args:
         client: model, layout, loss and recipe of the local training.
         attacks: tried one after the other.
-        data: `data(context)` gives the client's own `Data`; `private` are the examples that it trained on this round.
+        data: `data(member, round)` gives the client's own `Data`; `private` are the examples that it trained on.
         folder: where `leaks.jsonl` is kept; None: only the log.
         budget: seconds a round.
         rounds: which ones, from 0; None: all.
@@ -37,7 +37,7 @@ class SelfAudit(Mod):
         self,
         client: Client,
         attacks: Sequence[Attack],
-        data: Callable[[Context], Data],
+        data: Callable[[int, int], Data],
         *,
         folder: str | Path | None = None,
         budget: float = 20.0,
@@ -54,7 +54,7 @@ class SelfAudit(Mod):
     def outgoing(self, exchange: Exchange, reply: Message, context: Context) -> Message:
         if self.rounds is None or exchange.round in self.rounds:
             try:
-                for leak in self._leaks(exchange, context):
+                for leak in self._leaks(exchange):
                     self._tell(leak, exchange)
             except (GradiometerError, RuntimeError, OSError) as error:
                 LOG.warning("round %d: the self-audit failed: %s", exchange.round, reason(error))
@@ -63,8 +63,8 @@ class SelfAudit(Mod):
     def elsewhere(self, reply: Message) -> Message:
         return reply
 
-    def _leaks(self, exchange: Exchange, context: Context) -> list[Leak]:
-        data = self.data(context)
+    def _leaks(self, exchange: Exchange) -> list[Leak]:
+        data = self.data(exchange.member, exchange.round)
         update = exchange.update(self.client).replace(batch_size=data.private.size, public=data.public)
         return leaks(
             update,
