@@ -53,6 +53,8 @@ def test_killed_and_continued_is_uninterrupted(tmp_path: Path) -> None:
     ]
     for run in whole.runs:
         assert len(run.updates) == 2
+        assert [leak.round for leak in run.leaks] == [0, 2]
+        assert all(leak.labels is not None for leak in run.leaks)
         assert run.accuracy is not None
         assert run.accuracy.value > 0.2
         assert run.to_target is not None
@@ -64,6 +66,7 @@ def test_killed_and_continued_is_uninterrupted(tmp_path: Path) -> None:
     assert update.recipe.examples == update.batch_size
     told = TrainingResult.model_validate_json((tmp_path / "whole" / "training.json").read_bytes())
     assert told == whole
+    assert "RowSum: round 1 labels" in render_training(whole, width=200)
     assert "Quantize" in render_training(whole)
     assert render_training(whole, "html").startswith("<!doctype html>")
     assert json.loads(render_training(whole, "json"))["members"] == whole.members
@@ -97,3 +100,13 @@ def test_faults_are_told_with_their_line(line: str, said: str) -> None:
         parse_plan(text + line + "\n")
     assert said in str(caught.value)
     assert "plan.toml:" in str(caught.value)
+
+
+def test_the_plans_of_template_and_documentation_are_plans() -> None:
+    from gradiometer.audit import init_files
+
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "federated_training.md").read_text()
+    assert parse_plan(page.split("```toml\n")[1].split("```")[0]).train.target == 0.8
+    assert parse_plan(
+        init_files()["plan.toml"].replace('target = "client:make"', 'model = "mlp"\ndata = "digits"')
+    ).train

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -334,3 +336,15 @@ def test_a_recording_server_leaves_hostile_replies_out(federation, tmp_path) -> 
         2: "by the client: will not",
     }
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["round-0000-member-000.safetensors"]
+
+
+def test_the_three_lines_of_the_documentation_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "flower.md").read_text()
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    net = names["net"]
+    reply = names["app"](message(net.state_dict()), context())
+    assert "AttributeError" in reply.error.reason, "the function that stands for the user's own returns nothing"
+    assert (tmp_path / "seen").is_dir()

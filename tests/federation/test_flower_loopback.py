@@ -10,7 +10,6 @@ import pytest
 
 from gradiometer.audit import parse_plan
 from gradiometer.audit.federating import federation
-from gradiometer.audit.flower import BUDGET
 from gradiometer.audit.setup import set_up
 from gradiometer.audit.train import place_of, run_training
 from gradiometer.core import Data, derive, load_update
@@ -77,13 +76,13 @@ def test_a_deployment_sends_what_this_process_computes(tmp_path: Path) -> None:
             victim = next(iter(setup.victims.values()))
             data = Data(private=batch, public=victim.data.public, layout=one.client.layout)
             again = leaks(
-                want.replace(public=data.public),
+                want,
                 data,
                 list(setup.attacks.values()),
                 rng=derive(one.seed, want.round, member, "self-audit"),
                 threat=setup.threat,
                 defense=one.defense,
-                budget=BUDGET,
+                budget=plan.train.attack_seconds,
             )
             mine = [line for line in told if (line["round"], line["member"]) == (want.round, member)]
             for line, leak in zip(mine, again, strict=True):

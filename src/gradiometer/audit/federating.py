@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from gradiometer.core import BadConfig, Batch, trainable
+from gradiometer.core import BadConfig, Batch, Data, trainable
 from gradiometer.federation import STRATEGIES, Federation, Member, Strategy, deal, hold_out
 
 from .plan import Plan
@@ -45,6 +47,13 @@ def strategy(plan: Plan, sends: str) -> Strategy:
     """The plan's strategy; without one, the plainest that takes what clients send."""
     spec = plan.train.strategy or {"name": "FedSGD" if sends == "gradient" else "FedAvg"}
     return STRATEGIES[spec["name"]](**{key: value for key, value in spec.items() if key != "name"})
+
+
+def data_behind(setup: Setup, batch: Batch) -> Data:
+    """The examples of one update, with what is public beside them."""
+    data = _chosen(setup)[0].data
+    assert data is not None
+    return replace(data, private=batch)
 
 
 def _chosen(setup: Setup) -> list[Victim]:

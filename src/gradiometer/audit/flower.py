@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradiometer.core import Data, GradiometerError
 from gradiometer.federation.local import draw
 
-from .federating import federation
+from .federating import data_behind, federation
 from .plan import Plan, load_plan
 from .schema_training import Trained, TrainedRound
 from .setup import set_up
+from .train import recorded_rounds
 from .trained import summary
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = 1800.0
 """Seconds for one training; every message starts a process that imports torch."""
-BUDGET = 20.0
-"""Seconds for a member's attacks on its own update, a round."""
 
 
 def train_in_flower(running: Deployment, plan: Plan, name: str, folder: Path, place: Path) -> Trained:
@@ -57,28 +57,27 @@ def client_app(plan: str, defense: str, folder: str) -> ClientApp:
     from gradiometer.federation.flower import client_app as app
 
     setup = set_up(load_plan(plan))
-    one, settings = federation(setup, defense), setup.plan.train
-    recorded = {number % settings.rounds if number < 0 else number for number in settings.record}
-    layout, others = one.client.layout, next(iter(setup.victims.values())).data
-    public = None if others is None else others.public
+    one = federation(setup, defense)
+    client = replace(one.client, recipe=one.strategy.recipe(one.client.recipe))
+    recorded = recorded_rounds(setup.plan)
 
     def data(member: int, number: int) -> Data:
         batch = draw(one.members[member].train, one.examples, seed=one.seed, round=number, member=member)
-        return Data(private=batch, public=public, layout=layout)
+        return data_behind(setup, batch)
 
     mods: list[Any] = [
         SelfAudit(
-            one.client,
+            client,
             list(setup.attacks.values()),
             data,
             folder=Path(folder) / "leaks",
-            budget=BUDGET,
+            budget=setup.plan.train.attack_seconds,
             rounds=recorded,
             threat=setup.threat,
             defense=one.defense,
             seed=one.seed,
         ),
-        Record(one.client, Path(folder) / "sent", rounds=recorded),
+        Record(client, Path(folder) / "sent", rounds=recorded),
         Defend(one.defense, one.client.model, seed=one.seed),
     ]
     return app(one, mods=mods)
@@ -116,8 +115,9 @@ def _collected(plan: Plan, name: str, folder: Path, place: Path, error: str) -> 
     if not error and len(told) < plan.train.rounds:
         error = "the server stopped early; its log says why"
     updates = sorted(str(path.relative_to(folder)) for path in (place / "updates").glob("*.safetensors"))
+    leaks = sorted(_lines(place / "leaks" / "leaks.jsonl"), key=lambda line: (line["round"], line["member"]))
     first = rounds[0]["accuracy"] if rounds else None
-    return summary(federated, name, first, told, plan.train.target, updates, error)
+    return summary(federated, name, first, told, plan.train.target, updates, leaks, error)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -27,6 +27,22 @@ class TrainedRound(Record):
     refused: dict[str, str] = Field(default_factory=dict)
 
 
+class TrainedLeak(Record):
+    """One attack on one recorded update; see `federation.leak.Leak`. None: the attack gives no such thing."""
+
+    attack: str
+    round: int
+    member: int
+    examples: int
+    psnr: float | None
+    gain: float | None
+    identified: int | None
+    labels: float | None
+    blind_labels: float | None
+    seconds: float
+    reason: str
+
+
 class Trained(Record):
     """One training: all members behind the same defense.
 
@@ -35,7 +51,7 @@ class Trained(Record):
         epsilon: of one round at delta = 1e-5, where the defense proves one; rounds compose.
         to_target: rounds until the plan's target was reached; None: not reached, or no target.
         error: why training stopped early, empty where it did not.
-        updates: recorded, relative to the run folder.
+        updates: recorded, relative to the run folder. leaks: what the plan's attacks read off them.
     """
 
     defense: str
@@ -51,6 +67,7 @@ class Trained(Record):
     error: str = ""
     rounds: list[TrainedRound]
     updates: list[str]
+    leaks: list[TrainedLeak] = Field(default_factory=list)
 
 
 class TrainingResult(Record):

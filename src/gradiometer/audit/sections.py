@@ -125,6 +125,7 @@ class TrainSettings(Section):
         checkpoint: a state is saved every so many rounds, and after the last.
         record: rounds (from 0; -1 is the last) whose updates are saved for `gradiometer scan`.
         recorded: of how many members, the first ones.
+        attack_seconds: for the plan's attacks on one recorded update; 0 attacks none.
     """
 
     rounds: int = Field(default=50, ge=1)
@@ -140,3 +141,4 @@ class TrainSettings(Section):
     checkpoint: int = Field(default=1, ge=1)
     record: list[int] = Field(default=[0, 1, 5, 10, -1])
     recorded: int = Field(default=1, ge=0)
+    attack_seconds: Annotated[Annotated[float, Field(ge=0)], BeforeValidator(seconds)] = 10.0

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from gradiometer.core import BadInput, Batch, Update, save_update
+from gradiometer.core import BadInput, Batch, Update, derive, save_update
 from gradiometer.federation import Federation, Round, advance, begin, load_checkpoint, save_checkpoint
+from gradiometer.federation.leak import leaks
 
 from .dotted import source_hash
-from .federating import federation
+from .federating import data_behind, federation
 from .plan import Plan, digest
 from .run import environment
 from .schema_training import TRAINING_VERSION, Trained, TrainingResult
@@ -73,7 +74,7 @@ def run_training(
             if runtime == "flower":
                 runs = _in_flower(plan, federations, folder, identity)
             else:
-                runs = [_train(one, name, plan, folder, identity, progress) for name, one in federations.items()]
+                runs = [_train(one, name, setup, folder, identity, progress) for name, one in federations.items()]
             result = assembled(setup, next(iter(federations.values())), runs, command)
             write_whole(folder / "env.json", json.dumps(environment(), indent=1))
             write_whole(folder / "training.json", result.model_dump_json(indent=1))
@@ -103,23 +104,27 @@ def place_of(name: str) -> str:
 def _train(
     federation: Federation,
     name: str,
-    plan: Plan,
+    setup: Setup,
     folder: Path,
     identity: str,
     progress: Callable[[Trains], None],
 ) -> Trained:
-    settings = plan.train
+    settings = setup.plan.train
     place = folder / place_of(name)
     (place / UPDATES).mkdir(parents=True, exist_ok=True)
     checkpoint, last = place / CHECKPOINT, settings.rounds - 1
     identity = digest([identity, name])
-    wanted = {number % settings.rounds if number < 0 else number for number in settings.record}
+    wanted = recorded_rounds(setup.plan)
     state = load_checkpoint(checkpoint, federation, identity=identity) if checkpoint.exists() else begin(federation)
     error = ""
 
-    def record(member: int, update: Update, _: Batch) -> None:
+    def record(member: int, update: Update, batch: Batch) -> None:
         if update.round in wanted and member < settings.recorded:
-            save_update(update, place / UPDATES / f"round-{update.round:04d}-member-{member:03d}.safetensors")
+            path = place / UPDATES / f"round-{update.round:04d}-member-{member:03d}.safetensors"
+            save_update(update, path)
+            if settings.attack_seconds:
+                found = attacked(setup, name, update, batch, member)
+                write_whole(path.with_suffix(".json"), json.dumps(found))
 
     while len(state.rounds) < settings.rounds:
         number = len(state.rounds)
@@ -133,14 +138,34 @@ def _train(
         if ends or (number + 1) % settings.checkpoint == 0:
             save_checkpoint(state, checkpoint, identity=identity)
     updates = sorted(str(path.relative_to(folder)) for path in (place / UPDATES).glob("*.safetensors"))
-    return trained(federation, name, state, settings.target, updates, error)
+    told = [leak for path in sorted((place / UPDATES).glob("*.json")) for leak in json.loads(path.read_text())]
+    return trained(federation, name, state, settings.target, updates, told, error)
+
+
+def recorded_rounds(plan: Plan) -> set[int]:
+    """Rounds, from 0, whose updates are kept."""
+    return {number % plan.train.rounds if number < 0 else number for number in plan.train.record}
+
+
+def attacked(setup: Setup, defense: str, update: Update, batch: Batch, member: int) -> list[dict[str, Any]]:
+    """What the plan's attacks read off one update, each adapted to the defense where it can be."""
+    found = leaks(
+        update,
+        data_behind(setup, batch),
+        list(setup.attacks.values()),
+        rng=derive(setup.plan.seed, update.round, member, "self-audit"),
+        threat=setup.threat,
+        defense=setup.defenses[defense],
+        budget=setup.plan.train.attack_seconds,
+    )
+    return [leak.told() | {"member": member} for leak in found]
 
 
 def _identity(setup: Setup) -> str:
     """What the weights depend on: a folder is only continued with the same training."""
     told = setup.plan.model_dump(mode="json")
     kept = {name: told[name] for name in ("seed", "client", "train")}
-    for name in ("target", "checkpoint"):
+    for name in ("target", "checkpoint", "attack_seconds"):
         del kept["train"][name]
     prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
     return digest(["train", TRAINING_VERSION, kept, prints, source_hash(told)])

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gradiometer.core import trainable
 from gradiometer.federation import Federation, Round, State
 from gradiometer.numerics.intervals import wilson
 
 from .run import environment
-from .schema_training import Trained, TrainedRound, TrainingResult
+from .schema_training import Trained, TrainedLeak, TrainedRound, TrainingResult
 from .setup import Setup
 from .verdict import estimate
 from .written import label
 
 
 def trained(
-    federation: Federation, name: str, state: State, target: float | None, updates: list[str], error: str
+    federation: Federation,
+    name: str,
+    state: State,
+    target: float | None,
+    updates: list[str],
+    leaks: list[Any],
+    error: str,
 ) -> Trained:
     """What one training in this process came to."""
     rounds = [_round(one) for one in state.rounds]
-    return summary(federation, name, state.first.value, rounds, target, updates, error)
+    return summary(federation, name, state.first.value, rounds, target, updates, leaks, error)
 
 
 def summary(
@@ -28,6 +36,7 @@ def summary(
     rounds: list[TrainedRound],
     target: float | None,
     updates: list[str],
+    leaks: list[Any],
     error: str,
 ) -> Trained:
     """The figures of a training from those of its rounds."""
@@ -50,6 +59,7 @@ def summary(
         error=error,
         rounds=rounds,
         updates=updates,
+        leaks=[TrainedLeak.model_validate(leak) for leak in leaks],
     )
 
 

@@ -70,7 +70,7 @@ def leaks(
         budget: seconds for all attacks. None is started afterwards, and optimizing ones stop in time; an exact attack
             that has begun is finished.
     """
-    seen = update.under(threat)
+    seen = update.replace(labels=data.private.get("y"), public=data.public, batch_size=data.private.size).under(threat)
     ends = None if budget is None else time.monotonic() + budget
     found = []
     for attack in attacks:

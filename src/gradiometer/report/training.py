@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from gradiometer.audit.schema_training import Trained, TrainingResult
+from gradiometer.audit.schema_training import Trained, TrainedLeak, TrainingResult
 
 from . import figures, words
 
@@ -36,6 +36,33 @@ def kept(result: TrainingResult, run: Trained) -> float | None:
     """Accuracy over that without defense; None where either is missing."""
     bare = next((one.accuracy for one in result.runs if words.is_undefended(one.defense)), None)
     return run.accuracy.value / bare.value if run.accuracy and bare and bare.value else None
+
+
+def leak_lines(run: Trained) -> list[tuple[str, str]]:
+    """For every attack what it read, round by round: the worst over the recorded members."""
+    lines = []
+    for attack in dict.fromkeys(leak.attack for leak in run.leaks):
+        mine = [leak for leak in run.leaks if leak.attack == attack]
+        told = [_leak([leak for leak in mine if leak.round == n]) for n in sorted({leak.round for leak in mine})]
+        lines.append((attack, "; ".join(told)))
+    return lines
+
+
+def _leak(found: list[TrainedLeak]) -> str:
+    round = f"round {found[0].round + 1}"
+    told = []
+    pictures = [leak for leak in found if leak.psnr is not None]
+    if pictures:
+        best = max(pictures, key=lambda leak: leak.psnr or 0.0)
+        of = sum(leak.examples for leak in pictures)
+        told.append(
+            f"best {figures.decibel(best.psnr)}, {sum(leak.identified or 0 for leak in pictures)} of {of} identified"
+        )
+    named = [leak for leak in found if leak.labels is not None]
+    if named:
+        best = max(named, key=lambda leak: (leak.labels or 0.0) - (leak.blind_labels or 0.0))
+        told.append(f"labels {figures.percent(best.labels)}, blind {figures.percent(best.blind_labels)}")
+    return f"{round} {', '.join(told) or found[0].reason}"
 
 
 def curve(run: Trained, width: float = 160.0, height: float = 40.0) -> str:
@@ -79,6 +106,14 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
             console.print(Text(f"  {refused} contributions were refused and not sent", style="yellow"))
         if run.error:
             console.print(Text(words.one_line(f"  stopped: {run.error}"), style="bold red"))
+    if any(run.leaks for run in result.runs):
+        console.print()
+        console.print(
+            Text("What attacks read off recorded updates (informed of the defense where they can be)", style="bold")
+        )
+    for run in result.runs:
+        for attack, told in leak_lines(run):
+            console.print(Text(words.one_line(f"{words.defense_name(run.defense)}, {attack}: {told}")))
     if any(run.updates for run in result.runs):
         console.print(Text("Recorded updates: gradiometer scan RUN/UPDATE.safetensors --model MODEL", style="dim"))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
@@ -130,7 +165,13 @@ def _page(result: TrainingResult) -> str:
     from .html import environment
 
     rows = [
-        {"run": run, "cells": _cells(result, run), "kept": kept(result, run), "curve": curve(run)}
+        {
+            "run": run,
+            "cells": _cells(result, run),
+            "kept": kept(result, run),
+            "curve": curve(run),
+            "leaks": leak_lines(run),
+        }
         for run in result.runs
     ]
     template = environment().get_template("training.html")

@@ -65,9 +65,8 @@ class SelfAudit(Mod):
 
     def _leaks(self, exchange: Exchange) -> list[Leak]:
         data = self.data(exchange.member, exchange.round)
-        update = exchange.update(self.client).replace(batch_size=data.private.size, public=data.public)
         return leaks(
-            update,
+            exchange.update(self.client),
             data,
             self.attacks,
             rng=derive(self.seed, exchange.round, exchange.member, "self-audit"),
