@@ -74,6 +74,16 @@ def test_killed_and_continued_is_uninterrupted(tmp_path: Path) -> None:
         run_training(parse_plan(PLAN.replace("clients = 2", "clients = 3")), tmp_path / "whole")
 
 
+def test_a_defense_that_does_not_fit_the_model_leaves_the_others_alone(tmp_path: Path) -> None:
+    plan = parse_plan(
+        PLAN.replace('name = "Quantize"', 'name = "BatchNormToGroupNorm"').replace("rounds = 3", "rounds = 1")
+    )
+    result = run_training(plan, tmp_path)
+    assert [bool(run.error) for run in result.runs] == [False, True]
+    assert "no batch normalization" in result.runs[1].error
+    assert "stopped:" in render_training(result)
+
+
 def test_natural_split_makes_every_client_a_member(tmp_path: Path) -> None:
     second = PLAN[PLAN.index("[[client]]") : PLAN.index("[[attack]]")].replace('"digits"\nmodel', '"other"\nmodel')
     plan = parse_plan(PLAN.replace("[[attack]]", second + "[[attack]]").replace("clients = 2", 'split = "natural"'))

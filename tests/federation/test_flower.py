@@ -159,6 +159,18 @@ class Normed(nn.Module):
         return self.head(torch.relu(self.norm(self.inner(x.flatten(1)))))
 
 
+def test_error_feedback_lives_beside_the_clients_own_state(federation) -> None:
+    model, own = federation.client.model, context()
+    own.state["mine"] = ArrayRecord({"head": Array(torch.ones(2).numpy())})
+    mod = Defend(TopK(keep=0.01, error_feedback=True), model)
+    asked = message(model.state_dict())
+    sent = [mod(asked, own, answering()) for _ in range(2)]
+    assert not any(reply.has_error() for reply in sent)
+    assert own.state.array_records["gradiometer.defend.tensors"]
+    first, second = ({k: a.numpy() for k, a in reply.content["arrays"].items()} for reply in sent)
+    assert any((first[k] != second[k]).any() for k in first), "the second round sends what the first left out"
+
+
 def test_buffers_travel_and_are_part_of_the_update(federation, tmp_path) -> None:
     client = replace(federation.client, model=Normed(), recipe=replace(DELTA, mode="train"))
     one = replace(federation, client=client)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from gradiometer.core import BadInput, Batch, Update, derive, save_update
+from gradiometer.core import BadInput, Batch, NotApplicable, Unsupported, Update, derive, save_update
 from gradiometer.federation import Federation, Round, advance, begin, load_checkpoint, save_checkpoint
 from gradiometer.federation.leak import leaks
 
@@ -23,7 +23,7 @@ from .run import environment
 from .schema_training import TRAINING_VERSION, Trained, TrainingResult
 from .setup import Setup, set_up
 from .store import lock, unwritable, write_whole
-from .trained import assembled, trained
+from .trained import assembled, summary, trained
 
 CHECKPOINT, UPDATES = "checkpoint.safetensors", "updates"
 
@@ -115,8 +115,11 @@ def _train(
     checkpoint, last = place / CHECKPOINT, settings.rounds - 1
     identity = digest([identity, name])
     wanted = recorded_rounds(setup.plan)
-    state = load_checkpoint(checkpoint, federation, identity=identity) if checkpoint.exists() else begin(federation)
     error = ""
+    try:
+        state = load_checkpoint(checkpoint, federation, identity=identity) if checkpoint.exists() else begin(federation)
+    except (NotApplicable, Unsupported) as other:  # of this defense to this model; the others are trained all the same
+        return summary(federation, name, None, [], settings.target, [], [], other.message)
 
     def record(member: int, update: Update, batch: Batch) -> None:
         if update.round in wanted and member < settings.recorded:

@@ -46,7 +46,7 @@ def audit(arguments: Namespace) -> int:
 
 
 def train(arguments: Namespace) -> int:
-    """1: no training reached its last round; 3: some did not."""
+    """3: a training stopped before its last round."""
     from .train import run
 
     return run(arguments)

@@ -13,13 +13,14 @@ from gradiometer.core import (
     Attack,
     Data,
     Defense,
-    GradiometerError,
     Guess,
     Threat,
     Update,
     spawn,
 )
 from gradiometer.metrics import score, score_labels
+
+from .rounds import reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,8 @@ def leaks(
             guess = _in_time(adapted or attack, left).run(seen, own)
             spent = time.perf_counter() - started
             found.append(replace(_judged(bare, guess, data, own), seconds=spent))
-        except GradiometerError as error:
-            found.append(replace(bare, seconds=time.perf_counter() - started, reason=error.message))
+        except Exception as error:  # attacks may be anybody's code, and must not end a training
+            found.append(replace(bare, seconds=time.perf_counter() - started, reason=reason(error)))
     return found
 
 

@@ -26,10 +26,15 @@ def only_arrays(content: RecordDict, what: str) -> tuple[str, dict[str, Tensor],
         raise BadInput(f"{what}: {len(records)} records of arrays, where one is due")
     key, record = next(iter(records.items()))
     try:
-        tensors = {name: torch.from_numpy(np.array(array.numpy())) for name, array in record.items()}
+        tensors = as_tensors(record)
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise BadInput(f"{what}: an array cannot be read: {' '.join(str(error).split())[:100]}") from error
     return key, tensors, sum(len(array.data) for array in record.values())
+
+
+def as_tensors(record: ArrayRecord) -> dict[str, Tensor]:
+    """Flower's arrays as tensors of their own."""
+    return {name: torch.from_numpy(np.array(array.numpy())) for name, array in record.items()}
 
 
 def as_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:

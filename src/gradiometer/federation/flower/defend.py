@@ -14,11 +14,11 @@ from gradiometer.defenses import Chain
 
 from ..local import defended
 from ..packing import pack, unpack
-from .arrays import as_record, only_arrays
+from .arrays import as_record, as_tensors
 from .exchange import Exchange
 from .mod import Mod
 
-PLACE = "gradiometer.defend"
+PLACE, TENSORS = "gradiometer.defend", "gradiometer.defend.tensors"
 
 
 class Defend(Mod):
@@ -75,8 +75,7 @@ def _remembered(context: Context) -> Memory:
     if PLACE not in context.state:
         return {}
     told = json.loads(str(context.state[PLACE]["memory"]))
-    tensors = only_arrays(context.state, "the client's own state")[1] if context.state.array_records else {}
-    found: Memory = unpack(told, tensors)
+    found: Memory = unpack(told, as_tensors(context.state.array_records[TENSORS]))
     return found
 
 
@@ -85,4 +84,4 @@ def _remember(memory: Memory, context: Context) -> None:
     told = pack(memory, kept)
     if memory:
         context.state[PLACE] = ConfigRecord({"memory": json.dumps(told)})
-        context.state[f"{PLACE}.tensors"] = as_record({str(i): tensor for i, tensor in enumerate(kept)})
+        context.state[TENSORS] = as_record({str(i): tensor for i, tensor in enumerate(kept)})
