@@ -113,7 +113,7 @@ def _collected(plan: Plan, name: str, folder: Path, place: Path, error: str) -> 
             )
         )
     if not error and len(told) < plan.train.rounds:
-        error = "the server stopped early; its log says why"
+        error = f"the server stopped after {len(told)} rounds: see {place.parent / 'run.log'}"
     updates = sorted(str(path.relative_to(folder)) for path in (place / "updates").glob("*.safetensors"))
     leaks = sorted(_lines(place / "leaks" / "leaks.jsonl"), key=lambda line: (line["round"], line["member"]))
     first = rounds[0]["accuracy"] if rounds else None

@@ -143,6 +143,7 @@ def _cells(result: TrainingResult, run: Trained) -> dict[str, str]:
     return {
         "Accuracy": figures.percent(accuracy.value if accuracy else None),
         "95 %": span,
+        "Kept": figures.percent(kept(result, run)),
         "Worst": figures.percent(run.worst),
         "Rounds": reached,
         "Uplink": figures.size(run.uplink_bytes),

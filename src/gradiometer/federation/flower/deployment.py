@@ -135,7 +135,7 @@ def deployment(
         while running.online() < nodes:
             if time.monotonic() > ends or any(process.poll() is not None for process in started):
                 raise BadInput("Flower's nodes do not come up", where=str(folder), fix="read the logs there")
-            time.sleep(1.0)
+            time.sleep(3.0)  # each look starts a process
         yield running
     finally:
         for process in started:
