@@ -123,6 +123,26 @@ def test_a_defense_that_fails_sends_nothing(federation, how, why) -> None:
         advance(one, begin(one))
 
 
+class Remembers(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(64, 10)
+
+    def forward(self, x):
+        self.last = x
+        return self.inner(x.flatten(1))
+
+
+def test_a_model_that_remembers_its_input_does_not_hand_it_to_the_observer(federation) -> None:
+    one = replace(federation, client=replace(federation.client, model=Remembers()))
+    seen = []
+    state = begin(one)
+    for _ in range(2):
+        state = advance(one, state, seen=lambda i, update, _: seen.append(update.model))
+    assert len(seen) == 6
+    assert not any(hasattr(model, "last") for model in seen)
+
+
 def test_diverged_training_stops_and_says_so(federation) -> None:
     one = replace(federation, client=replace(federation.client, recipe=replace(DELTA, lr=1e30)))
     with pytest.raises(BadInput, match=r"round 0.*not finite"):

@@ -72,7 +72,7 @@ class Round:
         number: from 0.
         accuracy: of the model after it; None where it was not measured.
         uplink_bytes: sent by all members.
-        seconds: wall time of the round without measuring; `defense_seconds` of it, CPU time of all members' defenses.
+        seconds: wall time of the round, without measuring and without whoever looks on; `defense_seconds` of it, CPU time of all members' defenses.
         refused: members that sent nothing, and why.
     """
 
@@ -104,7 +104,7 @@ def begin(federation: Federation) -> State:
     model = federation.defense.on_model(clone_model(federation.client.model))
     return State(
         model=model,
-        first=measure(model, federation.test, federation.members),
+        first=measure(clone_model(model), federation.test, federation.members),
         memories=tuple({} for _ in federation.members),
     )
 
@@ -122,7 +122,8 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
     """
     number, started = len(state.rounds), time.perf_counter()
     recipe = federation.strategy.recipe(federation.client.recipe)
-    client = replace(federation.client, model=state.model, recipe=recipe)
+    # Members work on a copy: models that remember their last input must not hand it to the observer.
+    client = replace(federation.client, model=clone_model(state.model), recipe=recipe)
     total, refused, sent_bytes, spent = _Sum(), {}, 0, 0.0
     for i, member in enumerate(federation.members):
         batch = draw(member.train, federation.examples, seed=federation.seed, round=number, member=i)
@@ -130,13 +131,13 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
             sent = contribute(
                 client, batch, federation.defense, state.memories[i], seed=federation.seed, round=number, member=i
             )
-        except (
-            Exception
-        ) as error:  # models, losses and defenses may be anybody's code; whatever happened, nothing leaves
+        except Exception as error:  # models and defenses may be anybody's code: whatever happened, nothing leaves
             refused[member.name] = reason(error)
             continue
         if seen is not None:
+            looked = time.perf_counter()
             seen(i, as_update(client, state.model, sent, round=number), batch)
+            started += time.perf_counter() - looked
         total.add(sent)
         sent_bytes, spent = sent_bytes + sent.wire_bytes, spent + sent.defense_seconds
     if not total.weight:
@@ -148,7 +149,7 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
     seconds = time.perf_counter() - started
     one = Round(
         number=number,
-        accuracy=measure(model, federation.test, federation.members) if measured else None,
+        accuracy=measure(clone_model(model), federation.test, federation.members) if measured else None,
         uplink_bytes=sent_bytes,
         seconds=seconds,
         defense_seconds=spent,

@@ -13,6 +13,7 @@ MOMENTS = 6
 COLUMNS = {
     "Accuracy": 0,
     "95 %": 0,
+    "Kept": 96,
     "Worst": 0,
     "Rounds": 0,
     "Uplink": 80,
@@ -20,7 +21,7 @@ COLUMNS = {
     "ε a round": 104,
     "Defense time": 120,
 }
-"""From which width on a terminal shows a column."""
+"""From which width on a terminal shows a column. Kept: share of the accuracy without defense."""
 
 
 def render_training(result: TrainingResult, format: str = "terminal", *, width: int = 100, color: bool = False) -> str:
@@ -98,6 +99,8 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
     for run in result.runs:
         told = _cells(result, run)
         table.add_row(Text(words.one_line(words.defense_name(run.defense))), *(Text(told[name]) for name in shown))
+    if "Kept" in shown:
+        table.caption, table.caption_justify = Text("Kept: share of the accuracy without defense", style="dim"), "left"
     console.print(table)
     for run in result.runs:
         console.print(Text(words.one_line(f"{words.defense_name(run.defense)}: {_way(run)}"), style="dim"))
