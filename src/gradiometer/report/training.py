@@ -115,8 +115,8 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
             Text("What attacks read off recorded updates (informed of the defense where they can be)", style="bold")
         )
     for run in result.runs:
-        for attack, told in leak_lines(run):
-            console.print(Text(words.one_line(f"{words.defense_name(run.defense)}, {attack}: {told}")))
+        for attack, found in leak_lines(run):
+            console.print(Text(words.one_line(f"{words.defense_name(run.defense)}, {attack}: {found}")))
     if any(run.updates for run in result.runs):
         console.print(Text("Recorded updates: gradiometer scan RUN/UPDATE.safetensors --model MODEL", style="dim"))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
