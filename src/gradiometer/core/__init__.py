@@ -3,7 +3,7 @@
 from .attack import Attack, Channel, Values
 from .batch import Batch, Field, Layout, image_layout
 from .card import Card, DataCard
-from .client import Client, Loss, Recipe, Sent, clone_model, cross_entropy, in_mode, simulate, trainable
+from .client import Client, Loss, Recipe, Sent, all_finite, clone_model, cross_entropy, in_mode, simulate, trainable
 from .data import Data
 from .defense import Defense, Memory
 from .errors import (
@@ -54,6 +54,7 @@ __all__ = [
     "Unsupported",
     "Update",
     "Values",
+    "all_finite",
     "clone_model",
     "cross_entropy",
     "derive",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from gradiometer.core import BadInput
+from gradiometer.core import BadInput, all_finite
 
 
 def check_alike(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
@@ -27,5 +26,5 @@ def check_alike(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], wha
             raise BadInput(f"{what}: there is a {name!r} that nobody asked for")
         if value.shape != expected[name].shape:
             raise BadInput(f"{what}: {name} has shape {tuple(value.shape)}, not {tuple(expected[name].shape)}")
-        if value is not expected[name] and not torch.isfinite(value).all():  # the very same tensor was looked at before
+        if value is not expected[name] and not all_finite(value):  # the very same tensor was looked at before
             raise BadInput(f"{what}: {name} holds values that are not finite")

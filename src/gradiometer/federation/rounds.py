@@ -19,6 +19,7 @@ from gradiometer.core import (
     Memory,
     Unsupported,
     Update,
+    all_finite,
     clone_model,
     trainable,
 )
@@ -144,7 +145,7 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
         raise _stopped(number, f"no client sent anything: {next(iter(refused.values()), 'there is none')}")
     moved, moments = federation.strategy.step(trainable(state.model), total.mean(total.values), state.moments, number)
     model = _with(state.model, moved, total.mean(total.buffers))
-    if not all(torch.isfinite(value).all() for value in moved.values()):
+    if not all(map(all_finite, moved.values())):
         raise _stopped(number, "the global weights are not finite")
     seconds = time.perf_counter() - started
     one = Round(
