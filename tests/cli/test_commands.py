@@ -307,3 +307,14 @@ def test_train_that_diverges_says_where(gradiometer: Run, plan: Path, tmp_path: 
     assert said.code == 3
     assert "round 0" in said.err
     assert "not finite" in said.err
+
+
+def test_train_in_flower_without_flower_names_the_extra(
+    gradiometer: Run, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("gradiometer.federation.flower", "flwr"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    said = gradiometer("train", plan, "--runtime", "flower", "-o", tmp_path / "run")
+    assert said.code == 2
+    assert 'pip install "gradiometer[flower]"' in said.err
