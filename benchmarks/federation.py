@@ -61,8 +61,10 @@ def overhead(options: argparse.Namespace) -> None:
     client = Client(model=model, layout=image_layout((3, 32, 32), 10), recipe=recipe)
     members = deal(data, options.clients, alpha=None)
     federation = Federation(client=client, members=members, strategy=FedAvg())
-    state = advance(federation, begin(federation), measured=False)
-    plain(model, [member.train for member in members[:1]], recipe)
+    state = begin(federation)
+    for _ in range(2):  # allocator and caches warm up
+        state = advance(federation, state, measured=False)
+        plain(model, [member.train for member in members], recipe)
     pairs = []
     for i in range(options.repeats):
         first = _seconds(lambda: advance(federation, state, measured=False)) if i % 2 else None
