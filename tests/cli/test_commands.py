@@ -283,3 +283,38 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             build_parser().parse_args([command, "--help"])
         assert "usage: gradiometer" in capsys.readouterr().out
+
+
+def test_train_prints_a_table_and_continues(gradiometer: Run, plan: Path, tmp_path: Path) -> None:
+    plan.write_text(TINY + "[train]\nrounds = 2\nclients = 2\n")
+    folder = tmp_path / "run"
+    said = gradiometer("train", plan, "-o", folder)
+    assert said.code == 0
+    assert "FedSGD" in said.out
+    assert "round 2 of 2" in said.err
+    assert (folder / "training.html").exists()
+    again = gradiometer("train", plan, "-o", folder, "-f", "json", "-q")
+    assert again.err == ""
+    assert len(json.loads(again.out)["runs"][0]["rounds"]) == 2
+    assert gradiometer("train", plan, "-o", folder, "--seed", "3").code == 2
+
+
+def test_train_that_diverges_says_where(gradiometer: Run, plan: Path, tmp_path: Path) -> None:
+    text = TINY.replace(', activation = "sigmoid"', "")
+    text = text.replace('data = "digits"', 'data = "digits"\nrecipe = { sends = "delta", lr = 1e30, epochs = 3 }')
+    plan.write_text(text + "[train]\nrounds = 2\nclients = 2\n")
+    said = gradiometer("train", plan, "-o", tmp_path / "run")
+    assert said.code == 3
+    assert "round 0" in said.err
+    assert "not finite" in said.err
+
+
+def test_train_in_flower_without_flower_names_the_extra(
+    gradiometer: Run, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("gradiometer.federation.flower", "flwr"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    said = gradiometer("train", plan, "--runtime", "flower", "-o", tmp_path / "run")
+    assert said.code == 2
+    assert 'pip install "gradiometer[flower]"' in said.err

@@ -16,9 +16,9 @@ from gradiometer.core import THREATS, BadConfig, BadInput, Recipe, Threat, did_y
 
 from . import toml
 from .dotted import load_dotted
-from .naming import Fault
+from .naming import Fault, resolve
 from .schema import SCHEMA_VERSION
-from .sections import AuditSettings, ClientSpec, Section, UtilitySettings
+from .sections import AuditSettings, ClientSpec, Section, TrainSettings, UtilitySettings
 from .spelling import call, construct, resolve_call, spell
 from .written import label
 
@@ -34,6 +34,7 @@ class Plan(Section):
     defense: list[str | dict[str, Any]] = Field(default=[])
     audit: AuditSettings = AuditSettings()
     utility: UtilitySettings = UtilitySettings()
+    train: TrainSettings = TrainSettings()
 
     @property
     def hash(self) -> str:
@@ -41,7 +42,7 @@ class Plan(Section):
         told = self.model_dump(mode="json")
         for name in ("budget", "jobs", "fail_on", "gallery"):
             del told["audit"][name]
-        del told["title"]
+        del told["title"], told["train"]
         return digest(["plan", SCHEMA_VERSION, told])
 
     def dump(self) -> str:
@@ -98,6 +99,8 @@ def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = 
         specs = document.get(kind, [])
         if isinstance(specs, list) and not live:
             resolved[kind] = _spelled(specs, kind, faults)
+    if isinstance(document.get("train"), Mapping) and document["train"].get("strategy") is not None:
+        resolved["train"] = {**document["train"], "strategy": _strategy(document["train"]["strategy"], faults)}
     clients = document.get("client")
     if isinstance(clients, list):
         resolved["client"] = [_client(spec, faults, ("client", i)) for i, spec in enumerate(clients)]
@@ -129,6 +132,14 @@ def _spelled(specs: list[Any], kind: str, faults: list[Fault]) -> list[Any]:
         labels.append(None if made is None else label(made))
     _unique(labels, kind, faults)
     return out
+
+
+def _strategy(spec: Any, faults: list[Fault]) -> dict[str, Any] | None:
+    from gradiometer.federation import STRATEGIES
+
+    target, settings = resolve(spec, STRATEGIES, "strategy", faults, ("train", "strategy"))
+    made = None if target is None else call(target, settings, faults, ("train", "strategy"))
+    return None if made is None else spell(made)
 
 
 def _known_choices(resolved: Mapping[str, Any], kind: str, faults: list[Fault]) -> None:
@@ -200,6 +211,7 @@ def _client(spec: Any, faults: list[Fault], path: tuple[str | int, ...]) -> Any:
 
 def _from_pydantic(error: ValidationError) -> list[Fault]:
     sections: dict[str, type[BaseModel]] = {"client": ClientSpec, "audit": AuditSettings, "utility": UtilitySettings}
+    sections["train"] = TrainSettings
     faults = []
     for item in error.errors(include_url=False):
         path = tuple(part for part in item["loc"] if not (isinstance(part, str) and "[" in part))

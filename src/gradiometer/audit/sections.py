@@ -107,3 +107,38 @@ class UtilitySettings(Section):
     batch_size: int = Field(default=16, ge=1)
     lr: float = Field(default=0.1, gt=0)
     alpha: float = Field(default=1.0, gt=0)
+
+
+class TrainSettings(Section):
+    """The federated training of `gradiometer train`; an audit does not look at it.
+
+    Args:
+        strategy: FedSGD, FedAvg, FedProx or FedAdam, with its settings; None: what fits what the clients send.
+        split: `natural`: every `[[client]]` of the plan is a member with its own data; `dirichlet` and `even` deal the
+            private examples of one client to `clients` members.
+        client: which one's, by name; None: the only one's.
+        alpha: of the Dirichlet split.
+        examples: that a member draws for a round; None: all that it has.
+        holdout: share of each member's examples that it keeps to test the global model on.
+        target: accuracy whose first round is reported.
+        measure: accuracy is measured every so many rounds, and after the last.
+        checkpoint: a state is saved every so many rounds, and after the last.
+        record: rounds (from 0; -1 is the last) whose updates are saved for `gradiometer scan`.
+        recorded: of how many members, the first ones.
+        attack_seconds: for the plan's attacks on one recorded update; 0 attacks none.
+    """
+
+    rounds: int = Field(default=50, ge=1)
+    strategy: dict[str, Any] | None = None
+    split: Literal["dirichlet", "even", "natural"] = "dirichlet"
+    clients: int = Field(default=4, ge=1)
+    client: str | None = None
+    alpha: float = Field(default=0.5, gt=0)
+    examples: int | None = Field(default=None, ge=1)
+    holdout: float = Field(default=0.2, ge=0, lt=1)
+    target: float | None = Field(default=None, gt=0, le=1)
+    measure: int = Field(default=1, ge=1)
+    checkpoint: int = Field(default=1, ge=1)
+    record: list[int] = Field(default=[0, 1, 5, 10, -1])
+    recorded: int = Field(default=1, ge=0)
+    attack_seconds: Annotated[Annotated[float, Field(ge=0)], BeforeValidator(seconds)] = 10.0

@@ -50,7 +50,7 @@ class Store:
         with ExitStack() as opening:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                _lock(opening.enter_context((self.folder / ".lock").open("w")), self.folder)
+                lock(opening.enter_context((self.folder / ".lock").open("w")), self.folder)
                 self._file, self.records = self._open(opening)
                 self._log = opening.enter_context((self.folder / "log.txt").open("a", encoding="utf-8", buffering=1))
                 write_whole(self.folder / "plan.toml", plan.dump())
@@ -151,7 +151,7 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _lock(file: Any, folder: Path) -> None:
+def lock(file: Any, folder: Path) -> None:
     try:
         import fcntl
     except ImportError:  # not a POSIX system: nothing keeps two audits apart

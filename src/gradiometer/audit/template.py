@@ -63,6 +63,14 @@ tolerance = 0.10         # a defense holds if the leak rate is shown to be below
 [utility]
 rounds = 20              # of the short federated training that prices the defenses; 0 leaves it out
 lr = 0.2
+
+# What `gradiometer train plan.toml` does with the client, its data dealt to the members of a federation.
+[train]
+rounds = 20
+clients = 4
+alpha = 0.5              # of the Dirichlet split; split = "even" deals evenly, "natural" makes every [[client]] a member
+strategy = { name = "FedSGD", lr = 0.5 }   # or FedAvg, FedProx, FedAdam for clients that send weight deltas
+# target = 0.8           # tells the round that reaches this accuracy
 """
 
 CLIENT = '''\

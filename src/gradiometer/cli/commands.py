@@ -26,6 +26,7 @@ BANNER = """\
 def run(arguments: Namespace) -> int:
     """Runs the command that was parsed."""
     commands = {"scan": scan, "audit": audit, "report": report, "compare": compare, "list": catalogue, "init": init}
+    commands["train"] = train
     return commands[arguments.command](arguments)
 
 
@@ -42,6 +43,13 @@ def audit(arguments: Namespace) -> int:
     from gradiometer.audit import load_plan
 
     return _run(changed(load_plan(arguments.plan), arguments, ("attack", "defense", "threat", "seed")), arguments)
+
+
+def train(arguments: Namespace) -> int:
+    """3: a training stopped before its last round."""
+    from .train import run
+
+    return run(arguments)
 
 
 def report(arguments: Namespace) -> int:

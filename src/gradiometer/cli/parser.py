@@ -74,6 +74,23 @@ def build_parser() -> Parser:
     audit.add_argument("plan", metavar="PLAN.toml", help="see `gradiometer init` for a commented one")
     _grid_options(audit)
 
+    train = _command(
+        commands, "train", "federated training, undefended and with each defense; run it again and it resumes"
+    )
+    train.add_argument("plan", metavar="PLAN.toml", help="its [train] table says how; see `gradiometer init`")
+    train.add_argument("--seed", type=int, metavar="N")
+    train.add_argument(
+        "--runtime",
+        choices=("process", "flower"),
+        default="process",
+        help="in this process, or in a real Flower deployment on loopback (default: process)",
+    )
+    train.add_argument(
+        "-f", "--format", choices=("terminal", "html", "json"), default="terminal", help="default: terminal"
+    )
+    train.add_argument("-o", "--output", metavar="DIR", help="the run folder (default: runs/TITLE-HASH-train)")
+    train.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
     report = _command(commands, "report", "re-render a run, without computing anything")
     report.add_argument("run", metavar="RUN", help="a run folder or its result.json")
     report.add_argument("-f", "--format", choices=FORMATS, default="html", help="default: html")

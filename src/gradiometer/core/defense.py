@@ -54,6 +54,10 @@ class Defense:
         """What a trusted aggregator makes of the sum over `clients` messages before anybody sees it."""
         return dict(values)
 
+    def aggregates(self) -> bool:
+        """Whether `on_sum` must be called, on a sum in which all clients weigh the same: its proof is of that sum."""
+        return type(self).on_sum is not Defense.on_sum
+
     def wire_bytes(self, values: Values) -> int:
         """Size of the message in bytes, for these sent values."""
         return sum(value.numel() * value.element_size() for value in values.values())

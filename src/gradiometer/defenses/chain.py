@@ -89,6 +89,9 @@ class Chain(Defense):
             values = member.on_sum(values, clients=clients, rng=rng)
         return dict(values)
 
+    def aggregates(self) -> bool:
+        return any(member.aggregates() for member in self.members)
+
     def wire_bytes(self, values: Values) -> int:
         """The shortest of the members' encodings; those in front of a member that draws at random no longer fit."""
         fitting: list[Defense] = [Defense()]

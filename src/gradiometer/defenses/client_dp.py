@@ -104,6 +104,10 @@ class ClientDP(Defense):
         spread = self.noise_multiplier * self.bound
         return {k: v + spread * torch.randn(v.shape, generator=rng, dtype=v.dtype).to(v) for k, v in values.items()}
 
+    def aggregates(self) -> bool:
+        """Noise of the server, and noise in parts, is proven in the sum of equal clients alone."""
+        return self.where != "local" and self.noise_multiplier > 0
+
     def epsilon(
         self,
         delta: float = 1e-5,

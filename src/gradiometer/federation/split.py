@@ -44,3 +44,15 @@ def dirichlet_split(
         f"no split of {len(labels)} examples with alpha = {alpha} gives each of {clients} clients {max(1, smallest)}",
         fix="raise alpha, or take fewer clients",
     )
+
+
+def even_split(size: int, clients: int, *, rng: torch.Generator) -> list[Tensor]:
+    """Positions of each client's examples: a random order, cut into parts that differ by one example at most.
+
+    Raises:
+        BadConfig: fewer examples than clients.
+    """
+    if size < clients:
+        raise BadConfig(f"{size} examples cannot be dealt to {clients} clients", fix="take fewer clients")
+    order = torch.randperm(size, generator=rng)
+    return [part.sort().values for part in order.tensor_split(clients)]

@@ -34,7 +34,7 @@ def render_html(result: Result) -> str:
     knowing = {(c.client, c.defense, c.attack): c for c in sorted(result.cells, key=lambda c: c.informed) if c.curve}
     curves = [(cell, path) for cell in knowing.values() if (path := charts.curve(cell))]
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             r=result,
@@ -114,7 +114,7 @@ def _rate(name: str, row: Row) -> dict[str, str]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -33,8 +33,8 @@ def local(update: Update) -> bool:
     if update.sends != "delta" or recipe is None:
         return False
     parts = recipe.batch_size is not None and (update.batch_size is None or recipe.batch_size < update.batch_size)
-    if recipe.optimizer != "sgd" or parts:
-        what = "took Adam's steps" if recipe.optimizer != "sgd" else "took steps on parts of its examples"
+    if recipe.optimizer != "sgd" or parts or recipe.proximal:
+        what = "took steps on parts of its examples" if parts else "took steps that are not along gradients alone"
         raise NotApplicable(
             f"Recursive needs gradients of all examples at once, and this client {what}",
             fix="attack a client whose local steps see the same examples, or choose a matching attack",

@@ -1,0 +1,94 @@
+"""The result of a federated training: one versioned record, `training.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .schema import Estimate, Record
+
+TRAINING_VERSION: Literal[1] = 1
+
+
+class TrainedRound(Record):
+    """After one round. Accuracies are None where they were not measured.
+
+    `worst` is the lowest accuracy on a member's own held-out examples, `seconds` wall time without measuring.
+    """
+
+    number: int
+    accuracy: float | None
+    worst: float | None
+    worst_member: str | None
+    uplink_bytes: int
+    seconds: float
+    defense_seconds: float
+    refused: dict[str, str] = Field(default_factory=dict)
+
+
+class TrainedLeak(Record):
+    """One attack on one recorded update; see `federation.leak.Leak`. None: the attack gives no such thing."""
+
+    attack: str
+    round: int
+    member: int
+    examples: int
+    psnr: float | None
+    gain: float | None
+    identified: int | None
+    labels: float | None
+    blind_labels: float | None
+    seconds: float
+    reason: str
+
+
+class Trained(Record):
+    """One training: all members behind the same defense.
+
+    Args:
+        first: accuracy before the first round. accuracy: after the last one, with its interval.
+        epsilon: of all rounds together at delta = 1e-5, where the defense proves one.
+        to_target: rounds until the plan's target was reached; None: not reached, or no target.
+        error: why training stopped early, empty where it did not.
+        updates: recorded, relative to the run folder. leaks: what the plan's attacks read off them.
+    """
+
+    defense: str
+    first: float | None
+    accuracy: Estimate | None
+    worst: float | None
+    worst_member: str | None
+    to_target: int | None
+    uplink_bytes: int
+    seconds: float
+    defense_seconds: float
+    epsilon: float | None
+    error: str = ""
+    rounds: list[TrainedRound]
+    updates: list[str]
+    leaks: list[TrainedLeak] = Field(default_factory=list)
+
+
+class TrainingResult(Record):
+    """All trainings of a plan.
+
+    Args:
+        strategy: with its settings. split: how examples were dealt, in words. examples: each member trains on.
+        majority: accuracy of always naming the commonest class of the test examples.
+    """
+
+    version: Literal[1] = TRAINING_VERSION
+    title: str
+    seed: int
+    model: str
+    parameters: int
+    strategy: str
+    split: str
+    members: dict[str, int]
+    planned: int
+    target: float | None
+    majority: float | None
+    runs: list[Trained]
+    environment: dict[str, str]
+    command: str = ""

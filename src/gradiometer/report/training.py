@@ -1,0 +1,182 @@
+"""Federated trainings as text, as a page, and as JSON."""
+
+from __future__ import annotations
+
+import io
+
+from gradiometer.audit.schema_training import Trained, TrainedLeak, TrainingResult
+
+from . import figures, words
+
+MOMENTS = 6
+"""So many accuracies on the way are told in a terminal."""
+COLUMNS = {
+    "Accuracy": 0,
+    "95 %": 0,
+    "Kept": 96,
+    "Worst": 0,
+    "Rounds": 0,
+    "Uplink": 80,
+    "Time": 88,
+    "ε in all": 104,
+    "Defense time": 120,
+}
+"""From which width on a terminal shows a column. Kept: share of the accuracy without defense."""
+
+
+def render_training(result: TrainingResult, format: str = "terminal", *, width: int = 100, color: bool = False) -> str:
+    """The result as `terminal`, `html` or `json`."""
+    if format == "json":
+        return result.model_dump_json(indent=2) + "\n"
+    if format == "html":
+        return _page(result)
+    return _terminal(result, width, color)
+
+
+def kept(result: TrainingResult, run: Trained) -> float | None:
+    """Accuracy over that without defense; None where either is missing."""
+    bare = next((one.accuracy for one in result.runs if words.is_undefended(one.defense)), None)
+    return run.accuracy.value / bare.value if run.accuracy and bare and bare.value else None
+
+
+def leak_lines(run: Trained) -> list[tuple[str, str]]:
+    """For every attack what it read, round by round: the worst over the recorded members."""
+    lines = []
+    for attack in dict.fromkeys(leak.attack for leak in run.leaks):
+        mine = [leak for leak in run.leaks if leak.attack == attack]
+        told = [_leak([leak for leak in mine if leak.round == n]) for n in sorted({leak.round for leak in mine})]
+        lines.append((attack, "; ".join(told)))
+    return lines
+
+
+def _leak(found: list[TrainedLeak]) -> str:
+    round = f"round {found[0].round + 1}"
+    told = []
+    pictures = [leak for leak in found if leak.psnr is not None]
+    if pictures:
+        best = max(pictures, key=lambda leak: leak.psnr or 0.0)
+        of = sum(leak.examples for leak in pictures)
+        told.append(
+            f"best {figures.decibel(best.psnr)}, {sum(leak.identified or 0 for leak in pictures)} of {of} identified"
+        )
+    named = [leak for leak in found if leak.labels is not None]
+    if named:
+        best = max(named, key=lambda leak: (leak.labels or 0.0) - (leak.blind_labels or 0.0))
+        told.append(f"labels {figures.percent(best.labels)}, blind {figures.percent(best.blind_labels)}")
+    return f"{round} {', '.join(told) or found[0].reason}"
+
+
+def curve(run: Trained, width: float = 160.0, height: float = 40.0) -> str:
+    """Points of an SVG polyline: accuracy over rounds, from 0 to 1."""
+    told = [(one.number + 1, one.accuracy) for one in run.rounds if one.accuracy is not None]
+    told = [(0, run.first), *told] if run.first is not None else told
+    last = max((number for number, _ in told), default=0) or 1
+    return " ".join(f"{width * number / last:.1f},{height * (1 - value):.1f}" for number, value in told)
+
+
+def _terminal(result: TrainingResult, width: int, color: bool) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    stream = io.StringIO()
+    console = Console(
+        file=stream,
+        width=max(40, width),
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+    )
+    console.print(Text(words.one_line(result.title), style="bold"))
+    console.print(Text(words.one_line(_story(result))))
+    from rich import box
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim")
+    table.add_column("Defense", overflow="fold", min_width=10)
+    shown = [name for name, needed in COLUMNS.items() if width >= needed]
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in result.runs:
+        told = _cells(result, run)
+        table.add_row(Text(words.one_line(words.defense_name(run.defense))), *(Text(told[name]) for name in shown))
+    if "Kept" in shown:
+        table.caption, table.caption_justify = Text("Kept: share of the accuracy without defense", style="dim"), "left"
+    console.print(table)
+    for run in result.runs:
+        console.print(Text(words.one_line(f"{words.defense_name(run.defense)}: {_way(run)}"), style="dim"))
+        refused = sum(len(one.refused) for one in run.rounds)
+        if refused:
+            console.print(Text(f"  {refused} contributions were refused and not sent", style="yellow"))
+        if run.error:
+            console.print(Text(words.one_line(f"  stopped: {run.error}"), style="bold red"))
+    if any(run.leaks for run in result.runs):
+        console.print()
+        console.print(
+            Text("What attacks read off recorded updates (informed of the defense where they can be)", style="bold")
+        )
+    for run in result.runs:
+        for attack, found in leak_lines(run):
+            console.print(Text(words.one_line(f"{words.defense_name(run.defense)}, {attack}: {found}")))
+    if any(run.updates for run in result.runs):
+        console.print(Text("Recorded updates: gradiometer scan RUN/UPDATE.safetensors --model MODEL", style="dim"))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _story(result: TrainingResult) -> str:
+    sizes = list(result.members.values())
+    each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    goal = f", target {figures.percent(result.target)}" if result.target else ""
+    base = f", always naming the commonest class {figures.percent(result.majority)}" if result.majority else ""
+    return (
+        f"{result.strategy}, {result.planned} rounds, {len(sizes)} members with {each} examples, {result.split}; "
+        f"{result.model} of {figures.count(result.parameters)} parameters, seed {result.seed}{goal}{base}"
+    )
+
+
+def _cells(result: TrainingResult, run: Trained) -> dict[str, str]:
+    accuracy = run.accuracy
+    span = f"{figures.percent(accuracy.lower)[:-2]} to {figures.percent(accuracy.upper)[:-2]}" if accuracy else ""
+    reached = (
+        f"{run.to_target} of {result.planned}"
+        if run.to_target
+        else "not reached"
+        if result.target
+        else str(len(run.rounds))
+    )
+    return {
+        "Accuracy": figures.percent(accuracy.value if accuracy else None),
+        "95 %": span,
+        "Kept": figures.percent(kept(result, run)),
+        "Worst": figures.percent(run.worst),
+        "Rounds": reached,
+        "Uplink": figures.size(run.uplink_bytes),
+        "Time": figures.duration(run.seconds),
+        "Defense time": figures.duration(run.defense_seconds),
+        "ε in all": figures.number(run.epsilon) if run.epsilon is not None else "no bound",
+    }
+
+
+def _way(run: Trained) -> str:
+    told = [one for one in run.rounds if one.accuracy is not None]
+    step = max(1, -(-len(told) // MOMENTS))
+    some = told[step - 1 :: step]
+    some = some if not told or some[-1] is told[-1] else [*some, told[-1]]
+    start = [f"start {figures.percent(run.first)}"] if run.first is not None else []
+    return ", ".join([*start, *(f"round {one.number + 1} {figures.percent(one.accuracy)}" for one in some)])
+
+
+def _page(result: TrainingResult) -> str:
+    from .html import environment
+
+    rows = [
+        {
+            "run": run,
+            "cells": _cells(result, run),
+            "kept": kept(result, run),
+            "curve": curve(run),
+            "leaks": leak_lines(run),
+        }
+        for run in result.runs
+    ]
+    template = environment().get_template("training.html")
+    return template.render(r=result, story=_story(result), rows=rows, missing=figures.MISSING)

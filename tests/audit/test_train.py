@@ -1,0 +1,122 @@
+"""`gradiometer train`: a plan's trainings, interrupted and continued, and what is recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gradiometer.audit import parse_plan
+from gradiometer.audit.schema_training import TrainingResult
+from gradiometer.audit.train import run_training
+from gradiometer.core import BadConfig, load_update
+from gradiometer.models.mlp import mlp
+from gradiometer.report.training import render_training
+
+PLAN = """
+title = "Digits"
+[[client]]
+name = "digits"
+model = { name = "mlp", widths = [16] }
+data = "digits"
+recipe = { sends = "delta", batch_size = 16, lr = 0.2 }
+[[attack]]
+name = "RowSum"
+[[defense]]
+name = "Quantize"
+[train]
+rounds = 3
+clients = 2
+target = 0.2
+record = [0, -1]
+"""
+
+
+class Stop(Exception):
+    pass
+
+
+def test_killed_and_continued_is_uninterrupted(tmp_path: Path) -> None:
+    plan = parse_plan(PLAN)
+    whole = run_training(plan, tmp_path / "whole")
+
+    def stop(event) -> None:
+        if event.defense != "none" and event.round.number == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run_training(plan, tmp_path / "again", progress=stop)
+    again = run_training(plan, tmp_path / "again")
+    assert [[r.accuracy for r in run.rounds] for run in whole.runs] == [
+        [r.accuracy for r in run.rounds] for run in again.runs
+    ]
+    for run in whole.runs:
+        assert len(run.updates) == 2
+        assert [leak.round for leak in run.leaks] == [0, 2]
+        assert all(leak.labels is not None for leak in run.leaks)
+        assert run.accuracy is not None
+        assert run.accuracy.value > 0.2
+        assert run.to_target is not None
+        for name in run.updates:
+            assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    update = load_update(tmp_path / "whole" / whole.runs[1].updates[-1], model=mlp((1, 8, 8), 10, widths=(16,)))
+    assert update.round == 2
+    assert update.recipe is not None
+    assert update.recipe.examples == update.batch_size
+    told = TrainingResult.model_validate_json((tmp_path / "whole" / "training.json").read_bytes())
+    assert told == whole
+    assert "RowSum: round 1 labels" in render_training(whole, width=200)
+    assert "Quantize" in render_training(whole)
+    assert render_training(whole, "html").startswith("<!doctype html>")
+    assert json.loads(render_training(whole, "json"))["members"] == whole.members
+    with pytest.raises(BadConfig, match="another training"):
+        run_training(parse_plan(PLAN.replace("clients = 2", "clients = 3")), tmp_path / "whole")
+
+
+def test_a_defense_that_does_not_fit_the_model_leaves_the_others_alone(tmp_path: Path) -> None:
+    plan = parse_plan(
+        PLAN.replace('name = "Quantize"', 'name = "BatchNormToGroupNorm"').replace("rounds = 3", "rounds = 1")
+    )
+    result = run_training(plan, tmp_path)
+    assert [bool(run.error) for run in result.runs] == [False, True]
+    assert "no batch normalization" in result.runs[1].error
+    assert "stopped:" in render_training(result)
+
+
+def test_natural_split_makes_every_client_a_member(tmp_path: Path) -> None:
+    second = PLAN[PLAN.index("[[client]]") : PLAN.index("[[attack]]")].replace('"digits"\nmodel', '"other"\nmodel')
+    plan = parse_plan(PLAN.replace("[[attack]]", second + "[[attack]]").replace("clients = 2", 'split = "natural"'))
+    result = run_training(plan, tmp_path)
+    assert list(result.members) == ["digits", "other"]
+    with pytest.raises(BadConfig, match="deals the examples"):
+        run_training(parse_plan(plan.dump().replace('"natural"', '"even"')), tmp_path / "even")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rounds = 0", "rounds"),
+        ('strategy = { name = "FedAvgg" }', 'no strategy "FedAvgg"; did you mean "FedAvg"'),
+        ('strategy = { name = "FedAdam", second = 2.0 }', "second"),
+        ("alpha = -1.0", "alpha"),
+        ('split = "odd"', "split"),
+        ("roundss = 3", 'no setting "roundss"'),
+    ],
+)
+def test_faults_are_told_with_their_line(line: str, said: str) -> None:
+    text = PLAN.replace("rounds = 3\n", "") if line.startswith("rounds ") else PLAN
+    with pytest.raises(BadConfig) as caught:
+        parse_plan(text + line + "\n")
+    assert said in str(caught.value)
+    assert "plan.toml:" in str(caught.value)
+
+
+def test_the_plans_of_template_and_documentation_are_plans() -> None:
+    from gradiometer.audit import init_files
+
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "federated_training.md").read_text()
+    assert parse_plan(page.split("```toml\n")[1].split("```")[0]).train.target == 0.8
+    assert parse_plan(
+        init_files()["plan.toml"].replace('target = "client:make"', 'model = "mlp"\ndata = "digits"')
+    ).train
