@@ -12,14 +12,11 @@ The peer environment: `pip install torch numpy scipy hydra-core scikit-learn pil
 from __future__ import annotations
 
 import argparse
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from cifar import LAYOUT, PLAIN, pictures
 from gradiometer.attacks.image import DLG, InvertingGradients
@@ -27,6 +24,7 @@ from gradiometer.core import Attack, Batch, Client, Guess, Recipe, Threat, deriv
 from gradiometer.metrics.image import psnr
 from gradiometer.models import convnet64, lenet
 from gradiometer.numerics.intervals import median_interval
+from peer import breaching
 
 
 def attacked(attack: Attack, client: Client, private: Batch, index: int, threat: Threat) -> tuple[Guess, float]:
@@ -75,9 +73,9 @@ def inverting(
         truth = LAYOUT["x"].denormalize(private["x"])
         client = Client(model=convnet64((3, 32, 32), 10, seed=i), layout=LAYOUT, recipe=Recipe())
         if peer or keep:
-            x, seconds = breaching(
-                peer, client, private, iterations, keep and keep / f"{sheet}-{i}-{iterations}.safetensors"
-            )
+            kept = keep and keep / f"{sheet}-{i}-{iterations}.safetensors"
+            held = breaching(peer, client, private, iterations, kept=kept)
+            x, seconds = held["x"], float(held["seconds"])
             theirs.append(float(psnr(LAYOUT["x"].denormalize(x), truth)))
             print(f"picture {i}: breaching {theirs[-1]:.2f} dB in {seconds:.0f} s", flush=True)
         if ours_too:
@@ -94,28 +92,6 @@ def inverting(
         figure("paired difference", [a - b for a, b in zip(ours, theirs)], None)
     threshold = median_interval(theirs).value if theirs else None
     return figure(f"InvertingGradients, ConvNet64, {iterations} iterations", ours, threshold)
-
-
-def breaching(
-    python: str | None, client: Client, private: Batch, iterations: int, kept: Path | None
-) -> tuple[torch.Tensor, float]:
-    """The peer's picture and its CPU seconds; one that was kept is not computed again."""
-    if kept is not None and kept.exists():
-        held = load_file(kept)
-        return held["x"], float(held["seconds"])
-    if python is None:
-        raise SystemExit(f"error: {kept} does not exist yet; pass --peer-python to compute it")
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "in.safetensors", Path(folder) / "out.safetensors"
-        weights = {f"model.{name}": value for name, value in client.model.state_dict().items()}
-        save_file({"x": private["x"].contiguous(), "y": private["y"], **weights}, source)
-        script = str(Path(__file__).with_name("peer_breaching.py"))
-        subprocess.run([python, script, str(source), str(target), str(iterations)], check=True)
-        held = load_file(target)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        save_file(held, kept)
-    return held["x"], float(held["seconds"])
 
 
 def main() -> int:

@@ -149,6 +149,35 @@ def test_a_plateau_stops_a_run(tiny_client: Client, digits_data: Data) -> None:
     assert guess.notes["iterations"] <= 12
 
 
+def test_halving_gives_up_the_worse_half_and_no_more(tiny_client: Client, digits_data: Data) -> None:
+    _, update = observed(tiny_client, digits_data)
+    attack = Matching(priors=(), optimizer=Adam(), start="randn", restarts=5, iterations=80, halving=10)
+    guess, whole = (a.run(update, derive(1)) for a in (attack, replace(attack, halving=None)))
+    spent = guess.notes["evaluations"]
+    assert sorted(spent) == [10, 10, 20, 40, 80], "five starts, then three, two, and one to the end"
+    assert sorted(guess.notes["stopped"]) == [
+        "budget",
+        *(f"worse half after {n} evaluations" for n in (10, 10, 20, 40)),
+    ]
+    assert guess.notes["iterations"] == sum(spent)
+    assert guess.objective == min(guess.notes["objectives"])
+    for count, value in zip(spent, guess.notes["objectives"]):
+        assert (value == whole.notes["objectives"][spent.index(count)]) == (count == 80), "nothing else is changed"
+
+
+def test_halving_waits_for_line_searches_and_ranks_starts_that_stopped(tiny_client: Client, digits_data: Data) -> None:
+    _, update = observed(tiny_client, digits_data)
+    searching = replace(FAST, optimizer=LBFGS(inner=3), start="randn", restarts=4, iterations=60, halving=12)
+    guess = searching.run(update, derive(1))
+    given_up = [n for n, why in zip(guess.notes["evaluations"], guess.notes["stopped"]) if why.startswith("worse")]
+    assert len(given_up) == 3
+    assert min(given_up) >= 12
+    still = Matching(
+        priors=(), optimizer=Adam(lr=1e-9), start="randn", restarts=3, iterations=90, patience=5, halving=20
+    )
+    assert still.run(update, derive(1)).notes["stopped"] == ["plateau"] * 3
+
+
 def test_pictures_stay_in_their_box_and_the_median_filter_acts(tiny_client: Client, digits_data: Data) -> None:
     _, update = observed(tiny_client, digits_data)
     attack = InvertingGradients(iterations=30)

@@ -20,6 +20,7 @@ from gradiometer.attacks.image import (
     APRIL,
     DLG,
     IDLG,
+    AutoMatching,
     FedAvgMatching,
     GIAEstimate,
     GIARunning,
@@ -90,6 +91,7 @@ ROWS = [
     Row(
         GIAEstimate(iterations=60, priors=(EDGES, BatchStatistics(source="proxy"))), victim="train mode", unfit="smooth"
     ),
+    Row(AutoMatching(iterations=200), labels=False),
     Row(FedAvgMatching(iterations=60, priors=(EDGES,)), victim="FedAvg", unfit="smooth"),
     Row(LinearBias(), unfit="normalized"),
     Row(Recursive(), unfit="batch"),

@@ -158,3 +158,54 @@ def test_reach_is_how_far_a_constant_gradient_moves_the_weights(momentum: float)
 
     sent = simulate(model, linear, recipe, Batch(x=torch.zeros(7)))
     assert sent.values["weight"].flatten().tolist() == pytest.approx([-recipe.reach] * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(sends="delta", epochs=3, batch_size=3, lr=0.3),
+        Recipe(sends="delta", epochs=2, batch_size=2, lr=0.2, momentum=0.9, shuffle=True),
+        Recipe(sends="delta", epochs=2, batch_size=3, lr=0.05, optimizer="adam", mode="train"),
+    ],
+    ids=["sgd", "momentum", "adam, train mode"],
+)
+def test_checkpoints_change_neither_values_nor_derivatives(recipe: Recipe) -> None:
+    """Dropout is drawn again as it was, and BatchNorm's averages move once, also where a step is repeated."""
+    model, batch = net(dropout=0.3, norm=True), data(6)
+    soft = F.one_hot(batch["y"], 4).double().requires_grad_()
+    x = batch["x"].clone().requires_grad_()
+    found = []
+    for checkpoint in (False, True):
+        sent = simulate(
+            model,
+            cross_entropy,
+            recipe,
+            Batch(x=x, y=soft),
+            rng=derive(4),
+            differentiable=True,
+            checkpoint=checkpoint,
+        )
+        pulls = [torch.randn(v.shape, generator=derive(5, n), dtype=v.dtype) for n, v in sent.values.items()]
+        slopes = torch.autograd.grad(list(sent.values.values()), [x, soft], pulls)
+        found.append([*sent.values.values(), *sent.buffers.values(), *slopes])
+    assert all(torch.allclose(a.double(), b.double(), rtol=1e-10, atol=1e-14) for a, b in zip(*found))
+    assert float(found[0][-1].abs().max()) > 0
+
+
+def test_checkpoints_keep_weights_instead_of_graphs() -> None:
+    """What is held of an unrolled training grows by the weights and examples of a step, however much the passes record."""
+    from gradiometer.numerics.engine.eager import recorded
+
+    model = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4)).double()
+    weights, examples = 8 * sum(p.numel() for p in model.parameters()), 8 * 500 * (6 + 2)  # pictures, labels, order
+    batch = Batch(x=torch.randn(500, 6, dtype=torch.float64).requires_grad_(), y=torch.arange(500) % 4)
+
+    def held(steps: int, checkpoint: bool) -> int:
+        recipe = Recipe(sends="delta", epochs=steps, lr=0.1)
+        unrolled = lambda: simulate(  # noqa: E731
+            model, cross_entropy, recipe, batch, differentiable=True, checkpoint=checkpoint
+        )
+        return recorded(unrolled)[1]
+
+    assert held(8, True) - held(4, True) <= 4 * (weights + examples)
+    assert held(8, False) - held(4, False) > 4 * 10 * (weights + examples)

@@ -145,3 +145,36 @@ def test_refuses_what_does_not_depend_on_the_data_or_has_no_second_derivative() 
     engine = Engine(model=linear, loss=flat, recipe=recipe, distance=Cosine(), sent={"weight": torch.ones(2, 4)})
     with pytest.raises(NotApplicable, match="does not depend"):
         engine([x], lambda z: Batch(x=z[0], y=y))
+
+
+@pytest.mark.parametrize("recipe", [RECIPES["SGD with momentum"], RECIPES["Adam"], RECIPES["shuffled"]], ids=str)
+def test_checkpoints_between_local_steps_change_nothing(model: nn.Module, recipe: Recipe) -> None:
+    y = torch.tensor([0, 2, 1])
+    sent = simulate(model, cross_entropy, recipe, Batch(x=draw(1), y=y), rng=torch.Generator().manual_seed(5)).values
+    points = []
+    for checkpoint in (False, True):
+        engine = Engine(
+            model=model, loss=cross_entropy, recipe=recipe, distance=Cosine(), sent=sent, checkpoint=checkpoint
+        )
+        points.append(engine([draw(2)], lambda z: Batch(x=z[0], y=y)))
+        assert engine.path.endswith("checkpointed between its steps") == checkpoint
+    assert points[0].value == pytest.approx(points[1].value, rel=1e-12)
+    assert torch.allclose(points[0].gradient[0], points[1].gradient[0], rtol=1e-10, atol=1e-14)
+
+
+def test_long_graphs_are_checkpointed_but_not_where_priors_look_inside(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, y = RECIPES["Adam"], torch.tensor([0, 2, 1])
+    sent = simulate(model, cross_entropy, recipe, Batch(x=draw(1), y=y)).values
+
+    def path(watch: frozenset[str] = frozenset(), recipe: Recipe = recipe) -> str:
+        engine = Engine(model=model, loss=cross_entropy, recipe=recipe, distance=Cosine(), sent=sent, watch=watch)
+        engine([draw(2)], lambda z: Batch(x=z[0], y=y))
+        return engine.path
+
+    assert "checkpointed" not in path()
+    monkeypatch.setattr("gradiometer.numerics.engine.eager.HELD", 1000)
+    assert "checkpointed" in path()
+    assert "checkpointed" not in path(frozenset({"1"}))
+    assert "checkpointed" not in path(recipe=RECIPES["gradient, train"])

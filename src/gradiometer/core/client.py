@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from .batch import Batch, Layout
+from .checkpoint import Gradient, checkpointed
 from .errors import BadConfig, BadInput
 from .rng import global_seed
 from .training import Optimizer
@@ -204,6 +205,7 @@ def simulate(
     *,
     rng: torch.Generator | None = None,
     differentiable: bool = False,
+    checkpoint: bool = False,
     step: LocalStep | None = None,
 ) -> Sent:
     """One local training as a pure function of the batch.
@@ -213,27 +215,46 @@ def simulate(
     Args:
         rng: order of examples (`shuffle`) and dropout masks. None: the given order, and global randomness.
         step: makes the gradient of a step in place of the mean one; draws from `rng`.
+        checkpoint: of a differentiable local training, keep only the weights between steps; see `checkpoint.py`. The
+            result can be differentiated once.
     """
     objective = _Objective(model, loss)
     start = {f"model.{name}": value for name, value in trainable(model).items()}
     frozen = {f"model.{name}": p.detach() for name, p in model.named_parameters() if not p.requires_grad}
     buffers = {f"model.{name}": value.detach().clone() for name, value in model.named_buffers()}
 
-    def evaluate(weights: Tensors, part: Batch) -> Tensor:
-        value: Tensor = functional_call(objective, {**weights, **frozen, **buffers}, (part,))
+    def evaluate(weights: Tensors, part: Batch, held: Tensors = buffers) -> Tensor:
+        value: Tensor = functional_call(objective, {**weights, **frozen, **held}, (part,))
         return value
 
-    def gradient(weights: Tensors, part: Batch) -> Tensors:
+    def gradient(weights: Tensors, part: Batch, graph: bool = differentiable, held: Tensors = buffers) -> Tensors:
+        slopes = of_loss(weights, part, graph, held)
+        if recipe.proximal:
+            return {name: slope + recipe.proximal * (weights[name] - start[name]) for name, slope in slopes.items()}
+        return slopes
+
+    def of_loss(weights: Tensors, part: Batch, graph: bool, held: Tensors) -> Tensors:
         if step is not None and rng is not None:
             own = step(evaluate, {k: v.detach() for k, v in weights.items()}, part, rng=rng)
             if own is not None:
                 return own
-        live = weights if differentiable and recipe.sends == "delta" else {k: v.detach() for k, v in weights.items()}
+        live = weights if graph and recipe.sends == "delta" else {k: v.detach() for k, v in weights.items()}
         live = {k: (v if v.requires_grad else v.requires_grad_()) for k, v in live.items()}
-        grads = torch.autograd.grad(
-            evaluate(live, part), list(live.values()), create_graph=differentiable, materialize_grads=True
-        )
+        value = evaluate(live, part, held)
+        grads = torch.autograd.grad(value, list(live.values()), create_graph=graph, materialize_grads=True)
         return dict(zip(live, grads))
+
+    def repeatable() -> Gradient:
+        """The gradient; once more, with its graph, from the buffers of today and in the recipe's mode, however late."""
+        today = {name: value.clone() for name, value in buffers.items()}
+
+        def again(weights: Tensors, part: Batch, graph: bool) -> Tensors:
+            if not graph:
+                return gradient(weights, part, False)
+            with in_mode(model, recipe.mode):
+                return gradient(weights, part, True, {name: value.clone() for name, value in today.items()})
+
+        return again
 
     drawn = global_seed(rng) if rng is not None and recipe.mode == "train" else nullcontext()
     with in_mode(model, recipe.mode), drawn, torch.enable_grad():
@@ -242,10 +263,10 @@ def simulate(
         else:
             weights, optimizer = dict(start), Optimizer(recipe.optimizer, recipe.lr, recipe.momentum)
             for part in _parts(recipe, batch, rng):
-                slopes = gradient(weights, part)
-                if recipe.proximal:
-                    slopes = {k: slope + recipe.proximal * (weights[k] - start[k]) for k, slope in slopes.items()}
-                weights = optimizer.step(weights, slopes)
+                if differentiable and checkpoint and step is None:
+                    weights, optimizer = checkpointed(optimizer, repeatable(), weights, part)
+                else:
+                    weights = optimizer.step(weights, gradient(weights, part))
             result = {name: weights[name] - start[name] for name in start}
     if not differentiable:
         result = {name: value.detach() for name, value in result.items()}

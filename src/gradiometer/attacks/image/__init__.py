@@ -1,6 +1,7 @@
 """Attacks that reconstruct pictures."""
 
 from .april import APRIL
+from .auto_matching import AutoMatching
 from .dlg import DLG
 from .fedavg_matching import FedAvgMatching
 from .gia import GIAEstimate, GIARunning
@@ -16,6 +17,7 @@ __all__ = [
     "APRIL",
     "DLG",
     "IDLG",
+    "AutoMatching",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update, spawn
 from gradiometer.numerics.distances import Cosine, Distance, SquaredL2
-from gradiometer.numerics.median import median_filter
 from gradiometer.numerics.priors import Prior, TotalVariation
 
 from .descent import LBFGS, Adam, Descent
 from .gauss_newton import GaussNewton
-from .problem import Problem, pictures, simulated_client
+from .problem import Problem, pictures, simulated_client, weighed
+from .race import race
 from .side_by_side import Meeting, side_by_side
 from .starts import HeadStart, Start, head_start
-from .trial import Budget, Exhausted, Trial
+from .trial import Budget, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,15 @@ class Matching(Attack):
         priors: penalties on the pictures.
         optimizer: `Adam` or `LBFGS`, with step size and schedule, or `GaussNewton` for smooth networks.
         start: `randn`, `gray`, `mean` (of the public data), `patterned` (a repeated tile) or `zeros`; or an attack, from
-            whose pictures the descent goes on, with its labels where no others are known (from gray if it finds none).
+            whose pictures the descent goes on, with their labels (from gray, and with labels if no others are known, where it finds no
+            pictures, or such with a higher objective than gray); a guess that it has verified to be exact is only evaluated.
+        settled: pictures of such an attack whose distance is at most this part of gray's stand as well: a descent could only trade them
+            for what the priors like.
         boxed: pictures are brought back to their legal range after every step.
         median_every: a 3 x 3 median filter every so many evaluations.
         restarts: how many starts are descended side by side; the lowest objective is returned.
+        halving: the worse half of the starts is given up after so many evaluations each, half of the others after twice as
+            many, and so on (successive halving), by their objective.
         iterations: evaluations of the objective a start.
         seconds: limit over all starts. With a limit the guess depends on the speed of the machine.
         patience: stop a start whose best objective falls by less than a thousandth in so many evaluations.
@@ -44,7 +49,7 @@ class Matching(Attack):
         labels: the attack that recovers labels where the threat grants none.
         joint_labels: without labels and such an attack, optimize probabilities of the classes together with the pictures.
         channel: a defense's channel, known to an informed attacker; its likelihood replaces the distance.
-        jobs: processes of one thread that share the starts (Linux, CPU); the guess is that of one process on one thread.
+        jobs: processes of one thread that share the starts (Linux, CPU); the guess is that of one process on one thread; not with `halving`.
             No setting of a plan: an audit shares its trials among processes instead.
     """
 
@@ -59,9 +64,11 @@ class Matching(Attack):
     priors: tuple[Prior, ...] = (TotalVariation(),)
     optimizer: Descent = Adam()
     start: Start | Attack = "gray"
+    settled: float = 0.0
     boxed: bool = True
     median_every: int | None = None
     restarts: int = 1
+    halving: int | None = None
     iterations: int = 1000
     seconds: float | None = None
     patience: int | None = None
@@ -73,7 +80,7 @@ class Matching(Attack):
 
     def __post_init__(self) -> None:
         counts = {"iterations": self.iterations, "restarts": self.restarts, "median_every": self.median_every}
-        counts |= {"patience": self.patience, "jobs": self.jobs}
+        counts |= {"patience": self.patience, "halving": self.halving, "jobs": self.jobs}
         problems = [
             f"{name} must be at least 1, got {count}"
             for name, count in counts.items()
@@ -90,8 +97,16 @@ class Matching(Attack):
         budget = Budget(evaluations=self.iterations, seconds=self.seconds, patience=self.patience)
         start = head_start(self.start, update, spawn(rng)) if isinstance(self.start, Attack) else None
         problem, source = self._problem(update, spawn(rng), start)
-        trials = [self._trial(problem, budget, spawn(rng), start, again=i > 0) for i in range(self.restarts)]
-        side_by_side(trials, self._descend, self.jobs, compare=any(term.compares for term in problem.terms))
+        if start is not None and not start.exact:
+            start = weighed(problem, start, spawn(rng), self.settled)
+        done = start is not None and start.exact
+        if done:
+            budget.evaluations = 1
+        trials = [
+            self._trial(problem, budget, spawn(rng), start, again=i > 0) for i in range(1 if done else self.restarts)
+        ]
+        jobs = self.jobs if self.halving is None else 1  # starts that are ranked share a process
+        side_by_side(trials, self._descend, jobs, compare=any(term.compares for term in problem.terms))
         best = min(trials, key=lambda trial: trial.value)
         if not best.best:
             raise NotApplicable(
@@ -110,6 +125,7 @@ class Matching(Attack):
                 "engine": problem.engine.path,
                 "iterations": sum(trial.evaluations for trial in trials),
                 "stopped": [trial.stopped for trial in trials],
+                "evaluations": [trial.evaluations for trial in trials],
                 "objectives": [trial.value for trial in trials],
                 **({"match": self.match} if update.sends == "delta" else {}),
                 **({"start": start.way} if start is not None else {}),
@@ -128,7 +144,8 @@ class Matching(Attack):
 
     def _problem(self, update: Update, rng: torch.Generator, start: HeadStart | None = None) -> tuple[Problem, str]:
         like = pictures(update, type(self).__name__)
-        if start is not None and start.y is not None and update.labels is None and self.labels is None:
+        told = start is not None and start.y is not None and (self.labels is None or start.x is not None)
+        if start is not None and told and update.labels is None:
             labels: Tensor | None = start.y
             source = type(self.start).__name__
         else:
@@ -174,18 +191,4 @@ class Matching(Attack):
         )
 
     def _descend(self, trials: list[Trial], meeting: Meeting) -> None:
-        """Some starts side by side, as long as any start anywhere goes on."""
-        running: list[Any] = [(trial, self.optimizer.descend(trial)) for trial in trials]
-        while meeting(bool(running)):
-            running = [(trial, steps) for trial, steps in running if self._advance(trial, steps)]
-
-    def _advance(self, trial: Trial, steps: Any) -> bool:
-        before = trial.evaluations
-        try:
-            next(steps)
-        except Exhausted:
-            return False
-        every = self.median_every
-        if every is not None and trial.evaluations // every > before // every:
-            trial.unknowns[0] = median_filter(trial.unknowns[0])
-        return True
+        race(trials, self.optimizer, meeting, halving=self.halving, median_every=self.median_every)

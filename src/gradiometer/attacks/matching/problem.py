@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from gradiometer.numerics.distances import ChannelDistance, Distance
 from gradiometer.numerics.engine import Engine, Point, Slope
 from gradiometer.numerics.terms import Inputs, Iterate, Term
 
-from .starts import Start, picture_start
+from .starts import HeadStart, Start, picture_start
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +82,19 @@ class Problem:
             return torch.stack([term.penalty(at) for term in self.terms]).sum()
 
         return self.engine(unknowns, self.decode, penalty if self.terms else None)
+
+
+def weighed(problem: Problem, start: HeadStart, rng: torch.Generator, settled: float) -> HeadStart:
+    """The start, without its pictures if gray ones have a lower objective; final if its distance is at most this part of gray's."""
+    if start.x is None:
+        return start
+    unknowns = problem.start("gray", rng)
+    found, gray = (problem.objective([x, *unknowns[1:]]) for x in (start.x.to(unknowns[0]), unknowns[0]))
+    if found.distance <= settled * gray.distance:
+        return replace(start, exact=True, way=f"{start.way}, settled")
+    if found.value <= gray.value:
+        return start
+    return replace(start, x=None, way=f"{start.way}, but gray is nearer")
 
 
 def pictures(update: Update, name: str) -> Tensor:

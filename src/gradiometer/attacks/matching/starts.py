@@ -17,15 +17,22 @@ NOISE = 0.1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeadStart:
-    """What another attack found: pictures [n, *shape] and labels [n], each None where it found none; and how."""
+    """What another attack found: pictures [n, *shape] and labels [n], each None where it found none; and how.
+
+    `exact`: there is nothing left to descend; that attack verified that its guess causes the update that was sent.
+    """
 
     x: Tensor | None
     y: Tensor | None
     way: str
+    exact: bool = False
 
 
 def head_start(attack: Attack, update: Update, rng: torch.Generator) -> HeadStart:
-    """Runs the attack. A refusal, or another number of examples than stands behind the update, is no start, but told."""
+    """Runs the attack. A refusal, or another number of examples than stands behind the update, is no start, but told.
+
+    Where labels are granted, pictures take the places of their labels.
+    """
     name = type(attack).__name__
     try:
         guess = attack.run(update, rng)
@@ -35,7 +42,14 @@ def head_start(attack: Attack, update: Update, rng: torch.Generator) -> HeadStar
     if wrong:
         return HeadStart(x=None, y=None, way=f"{name} found {max(wrong.values())} examples of {update.batch_size}")
     x, y = guess.tensors.get("x"), guess.tensors.get("y")
-    return HeadStart(x=x, y=y, way=name if x is not None else f"{name} found no pictures")
+    if x is None:
+        return HeadStart(x=None, y=y, way=f"{name} found no pictures")
+    exact, granted = guess.notes.get("exact") is True, update.labels
+    if y is not None and granted is not None:
+        if not torch.equal(y.sort().values, granted.cpu().sort().values):
+            return HeadStart(x=None, y=None, way=f"{name} found other labels than the granted ones")
+        x = x[y.argsort()[granted.cpu().argsort().argsort()]]
+    return HeadStart(x=x, y=y, way=f"{name}, exact" if exact else name, exact=exact)
 
 
 def picture_start(

@@ -3,5 +3,6 @@
 from .engine import Engine
 from .point import Point
 from .slope import Slope
+from .smoothness import smoothness
 
-__all__ = ["Engine", "Point", "Slope"]
+__all__ = ["Engine", "Point", "Slope", "smoothness"]

@@ -8,8 +8,10 @@ the weights are built once (they are the update) and never differentiated by the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,10 @@ from gradiometer.numerics.terms import watching
 
 from .point import Decode, Penalty, Point
 
+HELD = 2**30
+"""Bytes that the graph of a whole local training may hold; a longer one keeps only the weights between its steps."""
+T = TypeVar("T")
+
 
 @dataclass(kw_only=True, eq=False)
 class Eager:
@@ -28,6 +34,9 @@ class Eager:
 
     Args: as `Engine`, but
         compare: maps simulated values to a distance and its derivative (`distance.against(sent)`).
+        checkpoint: whether the graphs of local steps are made again instead of kept, in evaluations: memory then grows by the weights a
+            step, and a step costs one evaluation more. None: where they would hold more than `HELD`, by the first step. Never
+            where priors read inner layers: what they read would be without its graph.
     """
 
     model: nn.Module
@@ -37,6 +46,7 @@ class Eager:
     scale: float = 1.0
     seed: int = 0
     watch: frozenset[str] = frozenset()
+    checkpoint: bool | None = None
     _checked: bool = False
 
     def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
@@ -52,10 +62,13 @@ class Eager:
         """
         leaves = [value.detach().requires_grad_() for value in unknowns]
         # Fused attention has no second derivative; the plain formula has.
-        with torch.enable_grad(), watching(self.model, self.watch) as inputs, sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             batch = decode(leaves)
-            simulated = self.simulated(batch)
-            extra = None if penalty is None else penalty(batch, inputs)
+            if not self._checked:
+                self._prepare(batch)
+            with watching(self.model, self.watch) as inputs:
+                simulated = self.simulated(batch, checkpoint=bool(self.checkpoint))
+                extra = None if penalty is None else penalty(batch, inputs)
         value, cotangents = self.compare({name: v.detach() for name, v in simulated.items()})
         roots = {name: v for name, v in simulated.items() if name in cotangents and v.requires_grad}
         if not roots:
@@ -65,18 +78,53 @@ class Eager:
         if extra is not None and extra.requires_grad:
             total = value + extra.detach()
             outputs, pulls = [*outputs, extra], [*pulls, torch.ones_like(extra)]
-        if not self._checked:
-            _check_twice_differentiable(outputs)
-            self._checked = True
-        slopes = torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True)
+        with sdpa_kernel(SDPBackend.MATH):  # checkpointed steps are repeated here
+            slopes = torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True)
         return Point(value=float(total), distance=float(value), gradient=[slope.contiguous() for slope in slopes])
 
-    def simulated(self, batch: Batch) -> Mapping[str, Tensor]:
+    def simulated(self, batch: Batch, *, checkpoint: bool = False) -> Mapping[str, Tensor]:
         """The client's update for this batch, with its graph."""
         random = self.recipe.mode == "train" or self.recipe.shuffle
         rng = torch.Generator().manual_seed(self.seed) if random else None
-        values = simulate(self.model, self.loss, self.recipe, batch, rng=rng, differentiable=True).values
+        values = simulate(
+            self.model, self.loss, self.recipe, batch, rng=rng, differentiable=True, checkpoint=checkpoint
+        ).values
         return values if self.scale == 1 else {name: self.scale * value for name, value in values.items()}
+
+    def _prepare(self, batch: Batch) -> None:
+        """Looks at the first local step: whether it can be differentiated twice, and how much its graph holds."""
+        steps = self.recipe.steps if self.recipe.sends == "delta" else 1
+        part = batch.take(slice(0, self.recipe.batch_size)) if steps > 1 else batch
+        first = replace(self.recipe, sends="gradient", epochs=1, batch_size=None)
+        rng = torch.Generator().manual_seed(self.seed) if first.mode == "train" else None
+        sent, held = recorded(lambda: simulate(self.model, self.loss, first, part, rng=rng, differentiable=True))
+        _check_twice_differentiable([value for value in sent.values.values() if value.requires_grad])
+        if self.watch or steps == 1:
+            self.checkpoint = False
+        elif self.checkpoint is None:
+            self.checkpoint = steps * held > HELD
+        self._checked = True
+
+
+class _Kept:
+    """A tensor that a graph holds; it dies with the graph."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
+def recorded(function: Callable[[], T]) -> tuple[T, int]:
+    """The result, and how many bytes of tensors its graph holds for derivatives."""
+    alive: WeakSet[_Kept] = WeakSet()
+
+    def pack(value: Tensor) -> _Kept:
+        alive.add(kept := _Kept(value.detach()))
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.value):
+        result = function()
+    rooms = [kept.value.untyped_storage() for kept in alive]
+    return result, sum({room.data_ptr(): room.nbytes() for room in rooms}.values())
 
 
 def _check_twice_differentiable(outputs: Sequence[Tensor]) -> None:

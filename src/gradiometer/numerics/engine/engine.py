@@ -40,6 +40,7 @@ class Engine:
             not known, and an objective that changes under the optimizer's feet cannot be minimized.
         watch: layers whose inputs the priors read.
         general: never take the fast path.
+        checkpoint: of local steps on the general path, see `Eager`.
     """
 
     model: nn.Module
@@ -51,7 +52,8 @@ class Engine:
     seed: int = 0
     watch: frozenset[str] = frozenset()
     general: bool = False
-    path: str = field(default="", init=False)
+    checkpoint: bool | None = None
+    _path: str = field(default="", init=False)
     _fast: Fast | None = field(default=None, init=False)
     _conditioner: Conditioner | None = field(default=None, init=False)
 
@@ -65,7 +67,13 @@ class Engine:
             scale=self.scale,
             seed=self.seed,
             watch=self.watch,
+            checkpoint=self.checkpoint,
         )
+
+    @property
+    def path(self) -> str:
+        """Which way evaluations take, and why if it is not the fast one; empty before the first."""
+        return self._path + (", checkpointed between its steps" if self._path and self._eager.checkpoint else "")
 
     def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
         """Evaluates once.
@@ -78,7 +86,7 @@ class Engine:
         Raises:
             NotApplicable: the update does not depend on the unknowns, or cannot be differentiated twice.
         """
-        if not self.path:
+        if not self._path:
             self._choose(unknowns, decode, penalty)
         path = self._eager if self._fast is None else self._fast
         return path(unknowns, decode, penalty)
@@ -88,7 +96,7 @@ class Engine:
 
         By the fast path where it is taken, shows every weight gradient, and the unknown is the input itself.
         """
-        if not self.path:
+        if not self._path:
             self._choose(unknowns, decode, None)
         batch = decode(list(unknowns))
         if self._fast is not None and self._fast.formed and batch["x"] is unknowns[0] and len(unknowns) == 1:
@@ -97,7 +105,7 @@ class Engine:
 
     def _choose(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None) -> None:
         """Sets `path` to what is used, with the reason if it is not the fast one."""
-        self.path, self._fast = "double backward", None
+        self._path, self._fast = "double backward", None
         if self.general:
             return
         try:
@@ -106,18 +114,18 @@ class Engine:
             fast = self._prepared(batch)
             off = self._disagreement(fast, unknowns, decode, penalty)
         except NotApplicable as reason:
-            self.path += f": {reason.message}"
+            self._path += f": {reason.message}"
             return
         except (
             Exception
         ) as error:  # whatever a user's model raises when it is taken apart; the general path runs it whole
-            self.path += f": the fast path failed ({next(iter(str(error).splitlines()), type(error).__name__)})"
+            self._path += f": the fast path failed ({next(iter(str(error).splitlines()), type(error).__name__)})"
             return
         if off <= (KINKED if fast.kinked else SMOOTH if batch["x"].dtype == torch.float32 else DOUBLE):
-            self.path, self._fast = "r-operator", fast
+            self._path, self._fast = "r-operator", fast
             self._conditioner = of_first_layer(self.model, batch["x"].shape)
         else:
-            self.path += f": the fast path is off by {off:.0e}"
+            self._path += f": the fast path is off by {off:.0e}"
 
     def _prepared(self, batch: Batch) -> Fast:
         recipe = self.recipe

@@ -1,0 +1,65 @@
+"""Many starts side by side: some priors compare them, and those that fall behind can be given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from gradiometer.numerics.median import median_filter
+
+from .descent import Descent
+from .side_by_side import Meeting
+from .trial import Exhausted, Trial
+
+
+def race(
+    trials: list[Trial],
+    optimizer: Descent,
+    meeting: Meeting,
+    *,
+    halving: int | None = None,
+    median_every: int | None = None,
+) -> None:
+    """Descends all starts in turns until each has stopped.
+
+    Args:
+        meeting: where starts look at each other.
+        halving: evaluations after which only the better half of the starts, by their own best objective, goes on; then half of
+            these after twice as many, and so on, until one is left. Every round costs the same. A start that stopped by itself
+            keeps its rank and is not descended again. None: all go on.
+        median_every: a 3 x 3 median filter every so many evaluations.
+
+    References:
+        Karnin, Koren, Somekh, Almost Optimal Exploration in Multi-Armed Bandits, 2013 (successive halving).
+        Jamieson, Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2015, arXiv:1502.07943.
+    """
+    running = [(trial, optimizer.descend(trial)) for trial in trials]
+    kept, rung = trials, halving
+    while meeting(bool(running)):
+        if rung is not None and all(trial.evaluations >= rung for trial, _ in running):
+            kept = sorted(kept, key=lambda trial: trial.value)[: -(-len(kept) // 2)]
+            for trial, _ in running:
+                if not any(trial is other for other in kept):
+                    trial.stopped = f"worse half after {rung} evaluations"
+            running = [(trial, steps) for trial, steps in running if not trial.stopped]
+            rung = 2 * rung if len(kept) > 1 else None
+        if len(kept) < len(trials) and kept[0].consensus is not None:  # those given up have no say
+            consensus = torch.stack([trial.unknowns[0] for trial in kept]).mean(0)
+            for trial in kept:
+                trial.consensus = consensus
+        # A line search takes more evaluations in one start than in another: who is ahead waits at the rung.
+        behind = [(trial, steps) for trial, steps in running if rung is None or trial.evaluations < rung]
+        for trial, steps in behind:
+            _advance(trial, steps, median_every)
+        running = [(trial, steps) for trial, steps in running if not trial.stopped]
+
+
+def _advance(trial: Trial, steps: Iterator[None], median_every: int | None) -> None:
+    before = trial.evaluations
+    try:
+        next(steps)
+    except Exhausted:
+        return
+    if median_every is not None and trial.evaluations // median_every > before // median_every:
+        trial.unknowns[0] = median_filter(trial.unknowns[0])
