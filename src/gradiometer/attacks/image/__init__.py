@@ -12,11 +12,13 @@ from .linear_bias import LinearBias
 from .modern import Modern
 from .recursive import Recursive
 from .see_through import SeeThrough
+from .spear import SPEAR
 
 __all__ = [
     "APRIL",
     "DLG",
     "IDLG",
+    "SPEAR",
     "AutoMatching",
     "FedAvgMatching",
     "GIAEstimate",

@@ -12,6 +12,7 @@ from gradiometer.core import Attack, Card, Channel, Field, Guess, NotApplicable,
 from gradiometer.numerics.layers import Layer, Probe, child
 from gradiometer.numerics.linear import agreeing_rows, extreme_rows, rank_one_input, ratio_row, without_offset
 
+from .first_layer import biased_linear
 from .way_back import way_back
 
 
@@ -55,7 +56,7 @@ class LinearBias(Attack):
             raise NotApplicable("LinearBias reads the field `x`, which the layout lacks")
         probe = Probe(model, update.need("loss"), update.layout, update.recipe.mode if update.recipe else "eval")
         layers = probe.layers(update.values)
-        layer = _biased_linear(layers)
+        layer = biased_linear(layers, "LinearBias")
         back = way_back(probe, layers, layer, update, rng)
         if update.batch_size == 1:
             found, confidence = self._one(update, layer)
@@ -120,23 +121,3 @@ def _legal(ratios: Tensor, box: Field) -> Tensor:
     pixels = box.denormalize(ratios.reshape(-1, *box.shape)).flatten(1)
     slack = 1e-3 * (box.high - box.low) if box.kind == "pixels" else 0.0
     return ((pixels >= box.low - slack) & (pixels <= box.high + slack)).all(1)
-
-
-def _biased_linear(layers: list[Layer]) -> Layer:
-    """The first linear layer whose weight and bias gradients were sent, if no trained layer of another kind is before."""
-    for layer in layers:
-        if layer.linear and {"weight", "bias"} <= layer.sends:
-            return layer
-        if layer.sends and not layer.linear and not _normalizes(layer.module):
-            raise NotApplicable(
-                f"LinearBias needs a linear layer with a bias where the model begins, and its first trained layer "
-                f"{layer.name!r} is a {type(layer.module).__name__}",
-                fix="choose an optimization attack, such as InvertingGradients",
-            )
-    raise NotApplicable(
-        "LinearBias needs a linear layer with a bias, and the model trains none", fix="choose an optimization attack"
-    )
-
-
-def _normalizes(module: nn.Module) -> bool:
-    return isinstance(module, (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm))
