@@ -95,7 +95,7 @@ ROWS = [
     Row(AutoMatching(iterations=200), labels=False),
     Row(FedAvgMatching(iterations=60, priors=(EDGES,)), victim="FedAvg", unfit="smooth"),
     Row(LinearBias(), unfit="normalized"),
-    Row(SPEAR(), victim="batch", unfit="normalized"),
+    Row(SPEAR(), victim="wide", unfit="normalized"),
     Row(Recursive(), unfit="batch"),
     Row(APRIL(), victim="transformer", unfit="smooth"),
     Row(IDLGLabels(), labels=False),
@@ -142,6 +142,7 @@ VICTIMS = {
     "FedAvg": Victim(_smooth, Recipe(sends="delta", epochs=2, lr=0.5)),
     "transformer": Victim(lambda public: vit((1, 8, 8), 10, patch=2, width=32, depth=1, heads=2), Recipe()),
     "batch": Victim(lambda public: mlp((1, 8, 8), 10, widths=(64,)), Recipe(), classes=(3, 3, 3, 7, 7, 1)),
+    "wide": Victim(lambda public: mlp((1, 8, 8), 10, widths=(256, 32)), Recipe(), classes=(3, 7, 1)),
 }
 
 
