@@ -52,6 +52,7 @@ from gradiometer.core import (
 )
 from gradiometer.models.mlp import mlp
 from gradiometer.models.vit import vit
+from gradiometer.numerics.assignment import assign
 from gradiometer.numerics.priors import BatchStatistics, GroupConsistency, HeadFeatures, Norm, TotalVariation
 
 BRISK = Adam(schedule="cosine")
@@ -164,15 +165,21 @@ def run(row: Row, data: Data) -> tuple[Batch, Guess]:
 
 
 def errors(guess: Guess, batch: Batch, data: Data) -> dict[str, tuple[float, float]]:
-    """Error of the attack and of the blind baseline, by what was claimed. Batches of pictures here hold one."""
+    """Error of the attack and of the blind baseline, by what was claimed; the order of pictures is nobody's claim."""
     found = {}
     if "x" in guess:
         mean = data.public["x"].mean(0, keepdim=True)
-        found["x"] = tuple(float((x - batch["x"]).square().mean()) for x in (guess["x"], mean))
+        found["x"] = tuple(_apart(x, batch["x"]) for x in (guess["x"], mean.expand_as(batch["x"])))
     if "y" in guess:
         counts = [torch.bincount(y, minlength=10) for y in (guess["y"], torch.arange(batch.size) % 10, batch["y"])]
         found["y"] = tuple(float((count - counts[2]).clamp_min(0).sum() / batch.size) for count in counts[:2])
     return found
+
+
+def _apart(found: torch.Tensor, truth: torch.Tensor) -> float:
+    """Mean squared error of the best one-to-one match."""
+    table = (found[:, None] - truth[None]).square().flatten(2).mean(2)
+    return sum(float(table[pair]) for pair in assign(table)) / len(truth)
 
 
 @EACH

@@ -107,7 +107,7 @@ def independent(q: Tensor, shares: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """The sparsest directions that are not in the span of sparser ones; at most `most`, [k, b] and their shares [k]."""
     chosen: list[int] = []
     left = q.clone()
-    for i in shares.argsort(descending=True).tolist():
+    for i in shares.argsort(descending=True, stable=True).tolist():
         length = left[i].norm()
         if len(chosen) == most:
             break
