@@ -28,6 +28,8 @@ _READERS: dict[str, list[Spec]] = {
     ],
     "delta": ["RowSum", "LinearBias", {"name": "FedAvgMatching", "iterations": 60, "labels": _LABELS}],
 }
+_BATCHES: list[Spec] = ["SPEAR"]
+"""What else reads several examples."""
 _DEFENSES: list[Spec] = [
     {"name": "Quantize", "bits": 8},
     {"name": "Prune", "keep": 0.1},
@@ -99,6 +101,8 @@ def scan_plan(
     chosen = {"attack": list(attacks), "defense": list(defenses), "threat": threat}
     if target is None and live is None:
         told = demo.model_dump(mode="json") | {key: value for key, value in chosen.items() if value}
+        if chosen["attack"]:  # these meet every client, also the one for which the demo picks its own
+            told["client"] = [{k: v for k, v in one.items() if k != "attacks"} for one in told["client"]]
         return make_plan(told, source="scan")
     spec, sends, batch, private = _client(None if target is None else str(target), live, model, demo)
     return make_plan(
@@ -107,7 +111,7 @@ def scan_plan(
             "seed": seed,
             "threat": threat,
             "client": [spec],
-            "attack": chosen["attack"] or _READERS[sends],
+            "attack": chosen["attack"] or [*_READERS[sends], *(_BATCHES if batch > 1 or "update" in spec else ())],
             "defense": chosen["defense"] or ([] if spec.get("update") else _DEFENSES),
             "audit": {"examples": min(EXAMPLES * batch, max(private // batch, 1) * batch), "budget": budget},
         },
