@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -19,64 +20,8 @@ from gradiometer.audit.schema import Result
 from gradiometer.audit.store import Store, read_lines
 from gradiometer.core import BadConfig, BadInput
 
-CLIENT = """
-import torch
-from gradiometer import Batch, Client, Data, DataCard, Recipe, image_layout
-from gradiometer.models import mlp
-
-def make():
-    rng = torch.Generator().manual_seed(1)
-    x, y = torch.rand(60, 1, 4, 4, generator=rng), torch.arange(60) % 3
-    batch = Batch(x=x, y=y)
-    layout = image_layout((1, 4, 4), 3)
-    data = Data(private=batch.take(slice(0, 20)), public=batch.take(slice(20, 40)), test=batch.take(slice(40, 60)),
-                layout=layout, card=DataCard(name="noise"))
-    return Client(model=mlp((1, 4, 4), 3, widths=(6,), activation="sigmoid"), layout=layout, recipe=Recipe(examples=1)), data
-"""
-PLAN = """
-title = "tiny"
-[[client]]
-name = "tiny"
-target = "tiny_client:make"
-[[attack]]
-name = "LinearBias"
-[[attack]]
-name = "InvertingGradients"
-iterations = 3
-labels = "RowSum"
-[audit]
-examples = 4
-controls = false
-[utility]
-rounds = 1
-clients = 2
-"""
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "tiny_client", raising=False)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    Path("tiny_client.py").write_text(CLIENT)
-    Path("plan.toml").write_text(PLAN)
-    return tmp_path
-
-
-def figures(folder):
-    """The records of a run by id, timings aside."""
-    lines, _ = read_lines(Path(folder) / "results.jsonl")
-    timings = ("seconds", "attack_seconds")
-    records = {}
-    for line in lines[1:]:
-        if line.get("training"):
-            line["training"].pop("seconds")
-        records[line["id"]] = {key: value for key, value in line.items() if key not in timings}
-    return records
-
-
-def starts(folder):
-    return [line.split()[2] for line in (Path(folder) / "log.txt").read_text().splitlines() if " start " in line]
+TINY = runpy.run_path(str(Path(__file__).with_name("tiny.py")))
+CLIENT, PLAN, figures, starts = (TINY[name] for name in ("CLIENT", "PLAN", "figures", "starts"))
 
 
 def test_processes_agree_with_one_and_a_second_run_computes_nothing(project):

@@ -51,7 +51,7 @@ def save_pictures(
     Returns:
         The file's name and hash; nothing where there is nothing to show.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     field = victim.client.layout.get("x")
     if setup.plan.audit.gallery == "none" or field is None or field.kind != "pixels" or "x" not in guess:
@@ -68,12 +68,17 @@ def save_pictures(
         picked = found[[j for j in matched if j is not None]]
         tensors = {"guess": as_bytes(picked, field, blur=blur), "truth": as_bytes(truth, field, blur=blur)}
         tensors["example"] = torch.tensor(shown)
-    name = f"{trial.id}.safetensors"
-    (folder / "gallery").mkdir(exist_ok=True)
-    partial = folder / "gallery" / f"{name}.part"
-    save_file(tensors, partial, metadata={"blurred": str(blur)})
-    partial.replace(folder / "gallery" / name)
-    return {"pictures": name, "pictures_hash": file_hash(folder / "gallery" / name), "blurred": blur}
+    path = keep_pictures(folder, trial, save(tensors, metadata={"blurred": str(blur)}))
+    return {"pictures": path.name, "pictures_hash": file_hash(path), "blurred": blur}
+
+
+def keep_pictures(folder: Path, trial: Trial, content: bytes) -> Path:
+    """Writes a trial's pictures to `gallery/<id>.safetensors` of a run folder, completely or not at all."""
+    path = folder / "gallery" / f"{trial.id}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    return partial.replace(path)
 
 
 def file_hash(path: Path) -> str:

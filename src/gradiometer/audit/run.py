@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from . import workers
 from .assemble import assemble
 from .compute import Record
 from .dotted import source_hash
+from .environment import environment
 from .plan import Plan
 from .schema import Result
 from .setup import Setup, set_up
@@ -50,6 +50,7 @@ def run_audit(
     folder: str | Path,
     *,
     jobs: int | None = None,
+    ray: str | None = None,
     budget: float | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     command: str = "",
@@ -60,6 +61,7 @@ def run_audit(
         plan: a plan, or a setup with live objects; the latter is computed in this process.
         folder: of the run. Holding finished trials of the same plan, it is continued; no finished trial is repeated.
         jobs, budget: override the plan's; seconds.
+        ray: compute on a Ray cluster: `local`, `auto` or `host:port` (see `cluster.Cluster`).
         progress: called at the start and the end of every trial.
         command: told in the report, for whoever wants to reproduce it.
 
@@ -78,8 +80,9 @@ def run_audit(
     limit = plan.audit.budget if budget is None else budget
     with Store(folder, plan, prints, source_hash(plan.model_dump(mode="json"))) as store:
         state = _State(trials=trials, store=store, jobs=processes(setup, jobs), progress=progress)
+        deadline, wanted = None if limit is None else started + limit, plan.audit.jobs if jobs is None else jobs
         state.left = [trial for trial in trials if trial.id not in store.records]
-        for trial, record, why in _executed(setup, state, None if limit is None else started + limit):
+        for trial, record, why in _executed(setup, state, deadline, ray, wanted):
             state.finish(trial, record, why)
         try:
             write_whole(store.folder / "env.json", json.dumps(environment(), indent=1))
@@ -109,19 +112,6 @@ def preview(plan: Plan | Setup) -> list[Trial]:
     for victim in setup.victims.values():
         dry_round(victim, setup.threat)
     return grid(setup)
-
-
-def environment() -> dict[str, str]:
-    """What results may depend on beside the plan."""
-    import numpy
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": str(os.cpu_count()),
-    }
 
 
 @dataclass
@@ -174,24 +164,37 @@ def _case(trial: Trial) -> tuple[Any, ...]:
     return trial.kind, trial.client, trial.defense, trial.attack, trial.informed
 
 
-def _executed(setup: Setup, state: _State, deadline: float | None) -> Iterator[workers.Finished]:
+def _executed(
+    setup: Setup, state: _State, deadline: float | None, ray: str | None, wanted: int
+) -> Iterator[workers.Finished]:
     def waiting() -> Iterator[Trial]:
         for trial in list(state.left):
             if deadline is not None and time.monotonic() >= deadline:
                 return
             yield trial
 
+    folder, log = state.store.folder, state.store.log
     try:
-        if state.jobs == 1:
-            yield from workers.inline(setup, waiting(), state.store.folder, state.store.log, state.start)
-        else:
-            yield from workers.pooled(
-                setup, waiting(), state.store.folder, state.store.log, state.start, min(state.jobs, len(state.left))
-            )
+        if state.jobs == 1 and ray is None:
+            yield from workers.inline(setup, waiting(), folder, log, state.start)
+        elif state.left:
+            yield from workers.given(_crew(setup, state, ray, wanted), waiting(), log, state.start)
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise unwritable(state.store.folder, error) from error
+
+
+def _crew(setup: Setup, state: _State, ray: str | None, wanted: int) -> workers.Crew:
+    if ray is None:
+        from .processes import Processes
+
+        return Processes(setup, state.store.folder, min(state.jobs, len(state.left)))
+    from .cluster import Cluster
+
+    crew = Cluster(setup, state.store.folder, ray, wanted)
+    state.jobs = crew.width
+    return crew
 
 
 def processes(setup: Setup, jobs: int | None) -> int:

@@ -17,9 +17,9 @@ from gradiometer.federation import Federation, Round, advance, begin, load_check
 from gradiometer.federation.leak import leaks
 
 from .dotted import source_hash
+from .environment import environment
 from .federating import data_behind, federation
 from .plan import Plan, digest
-from .run import environment
 from .schema_training import TRAINING_VERSION, Trained, TrainingResult
 from .setup import Setup, set_up
 from .store import lock, unwritable, write_whole

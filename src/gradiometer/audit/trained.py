@@ -8,7 +8,7 @@ from gradiometer.core import Threat, trainable
 from gradiometer.federation import Federation, Round, State
 from gradiometer.numerics.intervals import wilson
 
-from .run import environment
+from .environment import environment
 from .schema_training import Trained, TrainedLeak, TrainedRound, TrainingResult
 from .setup import Setup
 from .verdict import estimate

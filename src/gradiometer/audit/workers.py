@@ -1,20 +1,13 @@
-"""Workers: single-threaded processes that compute trials, and die with the process that started them."""
+"""Workers: trials are computed here, or given to a crew elsewhere. Whoever computes them, their records are the same."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Protocol, runtime_checkable
 
 from gradiometer.core import BadConfig
-from gradiometer.core.children import die_with
 
 from .compute import Record, compute
 from .plan import Plan
@@ -22,120 +15,102 @@ from .setup import Setup, set_up
 from .trials import Trial
 
 Finished = tuple[Trial, Record | None, str]
-"""A trial with its record, or without one and the reason why its process is gone."""
+"""A trial with its record, or without one and the reason why whoever computed it is gone."""
 
 
-def inline(setup: Setup, trials: Iterable[Trial], folder: Path, log: Any, started: Any) -> Iterator[Finished]:
+@runtime_checkable
+class Crew(Protocol):
+    """Computes trials elsewhere: in processes of this machine, or on a cluster."""
+
+    attempts: int
+    """How often a trial is given before it is reported as lost."""
+
+    def room(self) -> bool:
+        """Whether one more trial can be given."""
+        ...
+
+    def give(self, trial: Trial) -> None:
+        """Starts a trial."""
+        ...
+
+    def finished(self) -> Iterable[Finished]:
+        """Waits a while; the trials that have ended. Beside a record stands what the log is told."""
+        ...
+
+    def idle(self) -> bool:
+        """Whether no trial is being computed."""
+        ...
+
+    def close(self) -> None:
+        """Ends all work, finished or not."""
+        ...
+
+
+def inline(
+    setup: Setup, trials: Iterable[Trial], folder: Path, log: Callable[[str], None], started: Callable[[Trial], None]
+) -> Iterator[Finished]:
     """Computes in this process, one trial after the other."""
     for trial in trials:
         started(trial)
         yield trial, compute(setup, trial, folder, log), ""
 
 
-def pooled(
-    setup: Setup, trials: Iterable[Trial], folder: Path, log: Any, started: Any, jobs: int
+def given(
+    crew: Crew, trials: Iterable[Trial], log: Callable[[str], None], started: Callable[[Trial], None]
 ) -> Iterator[Finished]:
-    """Computes in `jobs` processes; each builds its own objects from the plan. Trials are yielded as they finish.
+    """Computes with a crew. Trials are yielded as they finish; one whose worker is lost is given again first.
 
     Raises:
         OSError: a worker met a full disk.
+        BadConfig: a worker cannot build what the plan spells.
     """
-    waiting = iter(trials)
-    workers = [_Worker.start(setup, folder) for _ in range(jobs)]
+    waiting, lost, tries = iter(trials), deque[Trial](), Counter[str]()
     try:
-        while workers:
-            for worker in workers:
-                if worker.trial is None and not worker.done:
-                    worker.give(next(waiting, None), started)
-            workers = [worker for worker in workers if not worker.done]
-            for ready in wait([worker.pipe for worker in workers], timeout=1.0) if workers else ():
-                worker = next(worker for worker in workers if worker.pipe is ready)
-                finished, message = worker.take(), ""
-                assert worker.trial is not None
-                if isinstance(finished, BaseException):
-                    raise finished
-                if finished is None:
-                    message = worker.epitaph()
-                    workers[workers.index(worker)] = _Worker.start(setup, folder)
-                else:
-                    finished, text = finished
-                    log(text) if text else None
-                yield worker.trial, finished, message
-                worker.trial = None
-    finally:
-        for worker in workers:
-            worker.stop()
-
-
-@dataclass(eq=False)
-class _Worker:
-    process: Any
-    pipe: Connection
-    trial: Trial | None = None
-    done: bool = False
-
-    @classmethod
-    def start(cls, setup: Setup, folder: Path) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
-        told = (theirs, setup.plan.model_dump(mode="json"), prints, folder, os.getpid())
-        process = context.Process(target=_work, args=told, daemon=True)
-        process.start()
-        theirs.close()
-        return cls(process, ours)
-
-    def give(self, trial: Trial | None, started: Any) -> None:
-        if trial is None:
-            self.done = True
-            self.stop()
-            return
-        self.trial = trial
-        started(trial)
-        self.pipe.send(trial)
-
-    def take(self) -> Any:
-        try:
-            return self.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            return None
-
-    def epitaph(self) -> str:
-        self.process.join()
-        code = self.process.exitcode
-        return (
-            f"its process was ended by signal {-code} (out of memory?)"
-            if code < 0
-            else f"its process ended with code {code}"
-        )
-
-    def stop(self) -> None:
-        self.pipe.close()
-        self.process.kill()
-        self.process.join()
-
-
-def _work(pipe: Connection, document: dict[str, Any], prints: dict[str, str], folder: Path, parent: int) -> None:
-    die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)
-    try:
-        setup = _same(set_up(Plan.model_validate(document)), prints)
         while True:
-            trial, texts = pipe.recv(), list[str]()
-            pipe.send((compute(setup, trial, folder, texts.append), "\n".join(texts)))
-    except (EOFError, ConnectionError):  # the parent is done, or gone
-        return
-    except Exception as error:  # a client that cannot be built here, or a full disk: the parent tells it
-        pipe.send(error)
+            while crew.room():
+                trial = lost.popleft() if lost else next(waiting, None)
+                if trial is None:
+                    break
+                if not tries[trial.id]:
+                    started(trial)
+                tries[trial.id] += 1
+                crew.give(trial)
+            if crew.idle():
+                return
+            for trial, record, told in crew.finished():
+                if record is not None:
+                    log(told) if told else None
+                    yield trial, record, ""
+                elif tries[trial.id] < crew.attempts:
+                    log(f"again {trial.id} {told}")
+                    lost.append(trial)
+                else:
+                    yield trial, None, told
+    finally:
+        crew.close()
 
 
-def _same(setup: Setup, prints: dict[str, str]) -> Setup:
-    for name, victim in setup.victims.items():
-        if victim.fingerprint != prints[name]:
+def prints_of(setup: Setup) -> dict[str, str]:
+    """The fingerprint of every client."""
+    return {name: victim.fingerprint for name, victim in setup.victims.items()}
+
+
+def rebuilt(document: dict[str, Any], prints: dict[str, str]) -> Setup:
+    """The setup of a plan in another process than the one that will judge its results.
+
+    Args:
+        document: the plan, as JSON.
+        prints: fingerprints of the clients there.
+
+    Raises:
+        BadConfig: a client is another one here.
+    """
+    setup = set_up(Plan.model_validate(document))
+    for name, print in prints_of(setup).items():
+        if print != prints[name]:
             raise BadConfig(
                 "it is another client every time that it is built: its weights or its data differ between two processes",
                 where=f'client "{name}"',
-                fix="seed whatever it draws at random",
+                fix="seed whatever it draws at random; on a cluster, use machines of one kind",
             )
     return setup

@@ -42,7 +42,8 @@ def scan(arguments: Namespace) -> int:
 def audit(arguments: Namespace) -> int:
     from gradiometer.audit import load_plan
 
-    return _run(changed(load_plan(arguments.plan), arguments, ("attack", "defense", "threat", "seed")), arguments)
+    plan = changed(load_plan(arguments.plan), arguments, ("attack", "defense", "threat", "seed"))
+    return _run(plan, arguments, ray=arguments.ray)
 
 
 def train(arguments: Namespace) -> int:
@@ -113,7 +114,7 @@ def exit_code(result: Result, fail_on: str) -> int:
     return 3 if result.verdict == "INCONCLUSIVE" or not result.complete else 0
 
 
-def _run(plan: Plan, arguments: Namespace) -> int:
+def _run(plan: Plan, arguments: Namespace, *, ray: str | None = None) -> int:
     """The plan is computed, its report written, its result printed."""
     from gradiometer.audit import run_audit, run_folder
 
@@ -129,7 +130,7 @@ def _run(plan: Plan, arguments: Namespace) -> int:
     if not arguments.quiet:
         say(f"run folder: {folder}")
     with progress(quiet=arguments.quiet, verbose=arguments.verbose) as watch:
-        result = run_audit(plan, folder, progress=watch, command=_command())
+        result = run_audit(plan, folder, ray=ray, progress=watch, command=_command())
     page = folder / "report.html"
     _write(_rendered(result, "html"), str(page), quiet=True)
     _write(_rendered(result, arguments.format), None)

@@ -73,6 +73,12 @@ def build_parser() -> Parser:
     audit = _command(commands, "audit", "the grid attacks x defenses x seeds; run it again and it resumes")
     audit.add_argument("plan", metavar="PLAN.toml", help="see `gradiometer init` for a commented one")
     _grid_options(audit)
+    audit.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="compute on a Ray cluster: `auto` or host:port joins one, `local` starts one here; "
+        "--jobs then limits the trials at a time (default: one per core of the cluster)",
+    )
 
     train = _command(
         commands, "train", "federated training, undefended and with each defense; run it again and it resumes"
