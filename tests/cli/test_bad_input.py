@@ -120,6 +120,12 @@ def test_names_and_values(gradiometer: Run, here: Path, words: list[str], wanted
     one_message(gradiometer(*words), *wanted)
 
 
+def test_an_option_of_another_command_is_not_suggested_for_itself(gradiometer: Run) -> None:
+    said = gradiometer("init", "-q")
+    one_message(said, "no option -q")
+    assert "did you mean -q" not in said.err
+
+
 @pytest.mark.parametrize(
     ("function", "wanted"),
     [

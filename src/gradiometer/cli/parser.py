@@ -174,5 +174,6 @@ def _closest(name: str, known: Iterable[str]) -> str:
     """Like `core.did_you_mean`, for when torch need not be loaded to answer a misspelling."""
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    others = [one for one in known if one != name]  # an option of another command is no suggestion for itself
+    close = difflib.get_close_matches(name, others, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
