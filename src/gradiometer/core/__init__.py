@@ -7,7 +7,6 @@ from .client import (
     Client,
     LocalStep,
     Loss,
-    Recipe,
     Sent,
     WeightsLoss,
     all_finite,
@@ -31,6 +30,7 @@ from .errors import (
 from .guard import Alarm, Guard
 from .guess import Guess
 from .play import play
+from .recipe import Recipe
 from .rng import derive, global_seed, spawn
 from .storage import load_update, save_update
 from .summing import Aggregation, play_sum

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from .attack import Attack, Channel, Values
 from .batch import Batch
 from .card import Card
-from .client import Recipe, Tensors, WeightsLoss
+from .client import Tensors, WeightsLoss
+from .recipe import Recipe
 from .threat import Threat
 
 Memory = MutableMapping[str, Any]

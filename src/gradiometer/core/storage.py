@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from .batch import Batch, Field
-from .client import Loss, Recipe, clone_model, cross_entropy, trainable
+from .client import Loss, clone_model, cross_entropy, trainable
 from .errors import BadInput, GradiometerError
+from .recipe import Recipe
 from .update import Update
 
 FORMAT, VERSION = "gradiometer.update", 1

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from .batch import Batch, Layout
-from .client import Loss, Recipe, clone_model
+from .client import Loss, clone_model
 from .errors import MissingKnowledge
+from .recipe import Recipe
 from .threat import Threat
 
 
