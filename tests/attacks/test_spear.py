@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradiometer.attacks.image import SPEAR
-from gradiometer.core import Client, Data, Guess, NotApplicable, Recipe, Threat, Update, derive, play
+from gradiometer.core import Client, Data, Field, Guess, NotApplicable, Recipe, Threat, Update, derive, play
 from gradiometer.models import lenet, mlp
 from gradiometer.numerics.assignment import assign
 
@@ -40,6 +40,24 @@ def test_a_batch_is_exact_without_its_size_or_labels(digits_data: Data, count: i
     assert guess.confidence.min() > 0.98
     assert guess.notes["rank"] == count
     assert guess.notes["exact"]
+
+
+@pytest.mark.parametrize("threat", [NOTHING, Threat()], ids=["size unknown", "size known"])
+def test_a_repeated_example_is_found_once_and_never_invented(digits_data: Data, threat: Threat) -> None:
+    batch = digits_data.private.take([0, 1, 2, 2])
+    client = Client(model=mlp(SHAPE, 10, widths=(256, 64)), layout=digits_data.layout, recipe=Recipe(examples=4))
+    guess = SPEAR().run(play(client, batch, rng=derive(2), threat=threat), derive(0))
+    assert guess["x"].shape == (3, *SHAPE)
+    assert torch.cdist(guess["x"].flatten(1), batch["x"].flatten(1)).min(1).values.max() < 1e-4
+    assert guess.notes["exact"]
+
+
+def test_labels_without_a_number_of_classes_are_left_out(digits_data: Data) -> None:
+    x, _, update = observed(digits_data, mlp(SHAPE, 10, widths=(256, 64)), 2)
+    layout = {**update.layout, "y": Field(shape=(), kind="class")}
+    guess = SPEAR().run(update.replace(layout=layout), derive(0))
+    assert "y" not in guess
+    assert matched(x, guess)[0] < 1e-4
 
 
 def test_one_epoch_of_local_steps_is_read_like_one_gradient(digits_data: Data) -> None:

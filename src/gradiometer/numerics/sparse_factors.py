@@ -1,7 +1,7 @@
 """A gradient [dW, db] = D [X, 1] of a ReLU layer taken apart: its sparse directions are searched until they certify themselves.
 
 The certificate: an example whose input x and derivative d were found right has d_j = 0 in just the rows in which
-W_j x + b_j <= 0. W and b never entered the search, so that no wrong direction passes. Rows that cannot tell are not counted: a
+W_j x + b_j <= 0. W and b never entered the search, so that a wrong direction passes by chance only. Rows that cannot tell are not counted: a
 d_j within its error of zero where W_j x + b_j > 0, and rows whose sign changed between the weights before and after.
 """
 
@@ -21,7 +21,7 @@ CHUNK = 32
 PATIENCE = 16 * CHUNK
 """Starts without a better certificate after which a complete but uncertain set is left as it is, and half of all."""
 CERTAIN = 0.98
-"""Share of the telling rows in which the zeros of d and the signs of W x + b have to agree; mixtures agree in about 0.6."""
+"""Share of the telling rows in which the zeros of d and the signs of W x + b have to agree."""
 LIVE = 20.0
 """Rows stronger than this many standard deviations of their error count."""
 
@@ -61,24 +61,24 @@ def search(span: Span, weights: Sequence[Tensor], rng: torch.Generator, most: in
     noise = span.noise.clamp_min(1e-16 * float(span.values[0]))
     live = span.left.norm(dim=1) > LIVE * noise * (1 / span.values).norm()
     basis = Basis(rows=span.left[live], noise=noise[live], values=span.values, silent=int((~live).sum()))
-    first = span.rank == 1
-    known = torch.ones(int(first), span.rank, dtype=torch.float64)
-    shares, starts, done = known.sum(1), 0, False
-    best, since = 0.0, 0
-    while not done:
-        if not first:
-            some = descend(basis, CHUNK, rng, known)
-            starts += CHUNK
-            some, zeros = polish(basis, some)
-            sparse = zeros > LEAST
-            known, shares = independent(torch.cat([known, some[sparse]]), torch.cat([shares, zeros[sparse]]), span.rank)
+    if span.rank == 1:
+        yield _factors(span, basis, live, torch.ones(1, 1, dtype=torch.float64), weights, 0)
+        return
+    known = torch.zeros(0, span.rank, dtype=torch.float64)
+    shares, starts, best, since = known[:, 0], 0, 0.0, 0
+    while starts < most and (best == 0 or since < max(PATIENCE, starts // 2)):
+        some, zeros = polish(basis, descend(basis, CHUNK, rng, known))
+        starts += CHUNK
+        sparse = zeros > LEAST
+        known, shares = independent(torch.cat([known, some[sparse]]), torch.cat([shares, zeros[sparse]]), span.rank)
         factors = _factors(span, basis, live, known, weights, starts)
-        if len(factors.match) and not factors.certain:  # a wrong direction may hide the right one
-            known, shares = known[factors.match > CERTAIN], shares[factors.match > CERTAIN]
+        yield factors
+        if factors.certain:
+            return
         match = float(factors.match.mean()) if len(factors.match) else 0.0
         best, since = (match, 0) if match > best else (best, since + CHUNK)
-        done = first or factors.certain or starts >= most or (best > 0 and since >= max(PATIENCE, starts // 2))
-        yield factors
+        if len(factors.match):  # a wrong direction may hide the right one
+            known, shares = known[factors.match > CERTAIN], shares[factors.match > CERTAIN]
 
 
 def _factors(span: Span, basis: Basis, live: Tensor, known: Tensor, weights: Sequence[Tensor], starts: int) -> Factors:

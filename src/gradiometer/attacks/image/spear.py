@@ -20,6 +20,9 @@ from .way_back import way_back
 EXACT = 2e-5
 """Largest standard deviation of an entry, in units of the normalized picture, that still counts as exact."""
 
+CLEAR = 10.0
+"""Ratio of neighboring singular values that shows the rank beyond doubt."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SPEAR(Attack):
@@ -27,7 +30,7 @@ class SPEAR(Attack):
 
     An example leaves zeros in D where its ReLU is closed. The paper draws b - 1 rows and hopes that one example is closed in
     all of them, about 2^b draws for a batch of b; we descend to the sparse vectors instead, which takes a few starts an
-    example as long as the layer has about ten rows for each. Each example is certified by the signs of W x + b, which
+    example as long as the layer has some ten to twenty rows for each. Each example is certified by the signs of W x + b, which
     the search never used. Batch size (the rank), labels and order are not needed. Several local steps over different
     examples keep the structure: one epoch of FedAvg is read like one gradient.
 
@@ -62,6 +65,7 @@ class SPEAR(Attack):
     channel: Channel | None = None
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
+        update = update.to("cpu")
         model: nn.Module = update.need("model")
         if "x" not in update.layout:
             raise NotApplicable("SPEAR reads the field `x`, which the layout lacks")
@@ -75,8 +79,9 @@ class SPEAR(Attack):
         pictures = torch.cat([back.picture(features) for features in factors.inputs])
         dtype = update.values[child(layer.name, "weight")].dtype
         tensors = {"x": pictures.to(dtype)}
-        if "y" in update.layout and update.layout["y"].kind == "class":
-            tensors["y"] = _labels(update, layer, mode, pictures, factors.deltas)
+        label = update.layout.get("y")
+        if label is not None and label.kind == "class" and label.classes:
+            tensors["y"] = _labels(update, layer, mode, label.classes, pictures, factors.deltas)
         notes = {
             "layer": layer.name,
             "way_back": back.name,
@@ -96,7 +101,7 @@ class SPEAR(Attack):
         joint = _joint(layer, values) * (-1.0 if update.sends == "delta" else 1.0)
         if not joint.any():
             raise NotApplicable(f"nothing reached layer {layer.name!r}: its gradient is zero")
-        found = span(joint, rank=update.batch_size)
+        found = _ranked(joint, update.batch_size)
         if 2 * found.rank >= min(joint.shape):
             raise NotApplicable(
                 f"the gradient of layer {layer.name!r} has rank {found.rank} of {min(joint.shape)}: no sparse vectors stand out",
@@ -118,6 +123,17 @@ class SPEAR(Attack):
         return replace(best, starts=factors.starts)
 
 
+def _ranked(joint: Tensor, batch_size: int | None) -> Span:
+    """The span with the rank that the gradient shows, or where noise hides it the known batch size.
+
+    A batch that repeats an example, or holds one without a derivative, has a lower rank than examples.
+    """
+    found = span(joint)
+    if batch_size is None or (found.rank <= batch_size and found.gap > CLEAR):
+        return found
+    return span(joint, rank=batch_size)
+
+
 def _joint(layer: Layer, values: Mapping[str, Tensor]) -> Tensor:
     """Weight and bias of a layer side by side, [out, in + 1]."""
     weight, bias = (values[child(layer.name, name)].double() for name in ("weight", "bias"))
@@ -131,11 +147,10 @@ def _weights(update: Update, layer: Layer) -> list[Tensor]:
     return [start] if update.sends == "gradient" else [start, start + _joint(layer, update.values)]
 
 
-def _labels(update: Update, layer: Layer, mode: str, x: Tensor, deltas: Tensor) -> Tensor:
+def _labels(update: Update, layer: Layer, mode: str, classes: int, x: Tensor, deltas: Tensor) -> Tensor:
     """The class of each example whose derivative at the layer points the way that was found, [b]."""
     assert update.model is not None
     assert update.loss is not None
-    classes = update.layout["y"].classes or 0
     model, found = clone_model(update.model).double(), list[Tensor]()
     module = model.get_submodule(layer.name)
     module.register_forward_hook(lambda _, __, output: found.append(output))
