@@ -48,7 +48,8 @@ class Trained(Record):
 
     Args:
         first: accuracy before the first round. accuracy: after the last one, with its interval.
-        epsilon: of all rounds together at delta = 1e-5, where the defense proves one.
+        epsilon: of all rounds together at delta = 1e-5, where the defense proves one; of the released sums, where it adds its
+            noise to those.
         to_target: rounds until the plan's target was reached; None: not reached, or no target.
         error: why training stopped early, empty where it did not.
         updates: recorded, relative to the run folder. leaks: what the plan's attacks read off them.
