@@ -1,0 +1,162 @@
+"""What defenses cost a real federation in accuracy: CIFAR-10, ConvNet, ten uneven clients, the same seeds for all.
+
+    GRADIOMETER_DATA=... python benchmarks/federated_utility.py --keep cells.jsonl
+    GRADIOMETER_DATA=... python benchmarks/federated_utility.py --keep cells.jsonl --rows flower      # needs the extra `flower`
+
+Ten clients (Dirichlet 0.5) of 4,000 training pictures, ConvNet64's layers at width 8, FedAvg: ten rounds of one local epoch of
+SGD (batches of 32, rate 0.05, momentum 0.9, normalization in train mode), accuracy on 3,000 test pictures. A cell is a row and a
+seed (split, weights, draws); cells that --keep holds are not run again.
+
+- `flower`: an ordinary training loop of torch in every client, averaged by Flower's own `FedAvg`. Wanted: `none` within 2 points of it.
+- `alone`: every client by itself, as many epochs; told is the best of the ten. Wanted: that a defense beats it, and keeps at
+  least 95 % of the accuracy of `none`. Otherwise it does not pass: it costs too much.
+
+Settings of training and defenses were fixed beforehand; nothing was tuned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from statistics import mean
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cifar import LAYOUT, pictures
+from gradiometer.core import Batch, Client, Defense, Recipe, clone_model, in_mode
+from gradiometer.defenses import QSGD, ClientDP, Clip, GaussianNoise, Quantize, Sign, Ternary, TopK, chain
+from gradiometer.federation import FedAvg, Federation, Member, advance, begin, deal
+from gradiometer.federation.measuring import correct
+from gradiometer.models import convnet64
+
+CLIENTS, ROUNDS, ALPHA = 10, 10, 0.5
+RECIPE = Recipe(sends="delta", mode="train", batch_size=32, lr=0.05, momentum=0.9, shuffle=True, shares_buffers=True)
+DEFENSES: dict[str, Defense] = {
+    "none": Defense(),
+    "clip to 1": Clip(bound=1.0),
+    "clip to 1, noise 1e-3": chain(Clip(bound=1.0), GaussianNoise(std=1e-3)),
+    "8 bits": Quantize(bits=8),
+    "4 bits": Quantize(bits=4),
+    "QSGD, 5 bits": QSGD(bits=5),
+    "top 10 %": TopK(keep=0.1),
+    "ternary": Ternary(),
+    "sign": Sign(),
+    "client DP in the sum, z = 0.1": ClientDP(bound=1.0, noise_multiplier=0.1, where="central"),
+    "client DP in the sum, z = 1": ClientDP(bound=1.0, noise_multiplier=1.0, where="central"),
+}
+ROWS = ("none", "alone", *(name for name in DEFENSES if name != "none"))
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", nargs="*", default=ROWS, choices=(*ROWS, "flower"))
+    parser.add_argument("--keep", type=Path, required=True, help="file of cells, a line each")
+    options = parser.parse_args()
+    cells = _kept(options.keep)
+    for row in options.rows:
+        for seed in range(options.seeds):
+            if (row, seed) not in cells:
+                cells[row, seed] = cell(row, seed)
+                with options.keep.open("a") as file:
+                    file.write(json.dumps({"row": row, "seed": seed, "accuracy": cells[row, seed]}) + "\n")
+                print(f"  {row}, seed {seed}: {cells[row, seed]:.1%}", flush=True)
+    table(cells, options.seeds)
+
+
+def cell(row: str, seed: int) -> float:
+    """Accuracy of a row's last model, or of the best client alone."""
+    train, test = pictures("cifar10_train8000").take(range(4000)), pictures("cifar10_test3000")
+    members = deal(train, CLIENTS, alpha=ALPHA, seed=seed)
+    model = convnet64((3, 32, 32), 10, width=8, seed=seed)
+    if row == "flower":
+        last = by_flower(model, members, seed)
+    elif row == "alone":
+        return max(correct(trained(model, (member,), Defense(), seed), test) for member in members) / test.size
+    else:
+        last = trained(model, members, DEFENSES[row], seed)
+    return correct(last, test) / test.size
+
+
+def trained(model: nn.Module, members: tuple[Member, ...], defense: Defense, seed: int) -> nn.Module:
+    client = Client(model=model, layout=LAYOUT, recipe=RECIPE)
+    federation = Federation(client=client, members=members, strategy=FedAvg(), defense=defense, seed=seed)
+    state = begin(federation)
+    for _ in range(ROUNDS):
+        state = advance(federation, state, measured=False)
+    return state.model
+
+
+def by_flower(model: nn.Module, members: tuple[Member, ...], seed: int) -> nn.Module:
+    """The same federation with nothing of ours but the split: plain local loops, and Flower's average."""
+    from flwr.app import Message, MetricRecord, RecordDict
+    from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
+    from flwr.supercore.task_identity import TaskIdentity
+
+    from gradiometer.federation.flower.arrays import as_record, as_tensors
+
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1  # messages want them; a deployment sets them
+    strategy, rng = FlowerFedAvg(), torch.Generator().manual_seed(seed)
+    model = clone_model(model)
+    for number in range(1, ROUNDS + 1):
+        replies = []
+        for i, member in enumerate(members):
+            local = plain(model, member.train, rng)
+            content = RecordDict(
+                {
+                    "arrays": as_record(local.state_dict()),
+                    "metrics": MetricRecord({"num-examples": member.train.size}),
+                }
+            )
+            asked = Message(RecordDict(), dst_node_id=i + 1, message_type="train")
+            replies.append(Message(content, reply_to=asked))
+        arrays, _ = strategy.aggregate_train(number, replies)
+        if arrays is None:
+            raise RuntimeError(f"Flower aggregated nothing in round {number}")
+        model.load_state_dict(as_tensors(arrays))
+    return model
+
+
+def plain(model: nn.Module, data: Batch, rng: torch.Generator) -> nn.Module:
+    """One epoch of an ordinary training loop."""
+    model = clone_model(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RECIPE.lr, momentum=RECIPE.momentum)
+    with in_mode(model, "train"):
+        for part in torch.randperm(data.size, generator=rng).split(RECIPE.batch_size or data.size):
+            optimizer.zero_grad()
+            F.cross_entropy(model(data["x"][part]), data["y"][part]).backward()
+            optimizer.step()
+    return model
+
+
+def table(cells: dict[tuple[str, int], float], seeds: int) -> None:
+    """Means over seeds, differences seed by seed, and whether the rule is met."""
+    of = {
+        row: [cells[row, s] for s in range(seeds)] for row, _ in cells if all((row, s) in cells for s in range(seeds))
+    }
+    for row, values in of.items():
+        line = f"{row}: {mean(values):.1%} ({', '.join(f'{v:.1%}' for v in values)}; n = {seeds})"
+        if row != "none" and "none" in of:
+            gaps = [100 * (ours - other) for ours, other in zip(of["none"], values)]
+            line += f", none is ahead by {mean(gaps):.1f} points ({min(gaps):.1f} to {max(gaps):.1f})"
+            if row == "flower":
+                line += f": {'PASS' if abs(mean(gaps)) <= 2 else 'MISS'} (within 2)"
+            elif row != "alone" and "alone" in of:
+                kept, beats = mean(values) / mean(of["none"]), mean(values) > mean(of["alone"])
+                verdict = "passes" if kept >= 0.95 and beats else "does not pass"
+                line += f": {verdict} (keeps {kept:.1%}, {'beats' if beats else 'below'} the best client alone)"
+        print(line, flush=True)
+
+
+def _kept(path: Path) -> dict[tuple[str, int], float]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {(line["row"], line["seed"]): line["accuracy"] for line in lines if math.isfinite(line["accuracy"])}
+
+
+if __name__ == "__main__":
+    main()
