@@ -42,13 +42,19 @@ def cgls(
     gains: list[float] = []
     while len(gains) < iterations and float(size) > 0:
         image = forward(direction)
-        step = size / torch.stack([a.square().sum() for a in image]).sum()
-        x = [a + step * d for a, d in zip(x, direction)]
-        rest = [r - step * a for r, a in zip(rest, image)]
+        step = size / sum(map(squared, image))
+        x = [torch.addcmul(a, d, step) for a, d in zip(x, direction)]
+        rest = [torch.addcmul(r, a, step, value=-1) for r, a in zip(rest, image)]
         gains.append(float(step * size))
         before = size
         slope, size = adjoint(rest)
         if len(gains) > lag and sum(gains[-lag:]) < accuracy**2:
             break
-        direction = [s + size / before * d for s, d in zip(slope, direction)]
+        direction = [torch.addcmul(s, d, size / before) for s, d in zip(slope, direction)]
     return x, rest, len(gains)
+
+
+def squared(value: Tensor) -> Tensor:
+    """Sum of squares."""
+    flat = value.flatten()
+    return flat.dot(flat)

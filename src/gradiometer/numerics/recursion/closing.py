@@ -8,17 +8,18 @@ divided by its expected error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .cgls import cgls
+from .cgls import cgls, squared
 from .components import Components
 from .dense_closing import LARGEST, written_out
-from .equations import from_channels, to_channels
+from .equations import to_channels
 from .forward_known import Estimate
 from .graph import Layer
 from .least_squares import Directions
@@ -70,8 +71,12 @@ def close(
     free, bound = rho**-0.5, (strength + rho).rsqrt()
     rows_scale = strength.sqrt() * bound
 
+    zero = torch.zeros(len(parts), len(scale[0]), known.shape[2], dtype=known.dtype)
+    places = pieces.places(layer, shape, zero)
+    order, per_scale = places.argsort(), 1 / scale
+
     def whole(values: Tensor) -> Tensor:
-        return from_channels(layer, pieces.merge(values), shape)
+        return values.flatten().index_select(0, places).reshape(-1, *shape)
 
     # The unknown z, preconditioned by P = `free` outside the basis and `bound` along it, is carried as its part along the
     # basis and as the values P z / scale: the basis, which fills the memory, is then read twice an iteration, not four times.
@@ -86,15 +91,14 @@ def close(
             w * row if r.layer is None else r.layer.pull(w * row, [shape])[0]
             for r, w, row in zip(readings, weights, rows[1:])
         ]
-        t = pieces.split(to_channels(layer, torch.stack(pulled).sum(0))) / scale
+        t = reduce(torch.add, pulled).flatten().index_select(0, order).reshape(zero.shape) * per_scale
         part = (t.mT @ basis).mT
-        inside = (bound - free) * part + rows_scale * rows[0]
-        along = free * part + inside
-        values = (free**2 * t + basis @ (free * inside + (bound - free) * along)) / scale
-        return [along, values], (free * t).square().sum() + (inside * (2 * free * part + inside)).sum()
+        inside = torch.addcmul(rows_scale * rows[0], bound - free, part)
+        along = torch.add(inside, part, alpha=free)
+        values = torch.baddbmm(t, basis, torch.addcmul(free * inside, bound - free, along), beta=free**2) * per_scale
+        return [along, values], free**2 * squared(t) + (inside * torch.add(inside, part, alpha=2 * free)).sum()
 
     right = [strength.sqrt() * known, *(torch.where(w > 0, w * r.output.value, 0.0) for r, w in zip(readings, weights))]
-    zero = torch.zeros(len(parts), len(scale[0]), known.shape[2], dtype=known.dtype)
     start = [torch.zeros_like(known), zero]
     z, rest, used = cgls(forward, adjoint, right, start, iterations=iterations, accuracy=0.1 * zero.numel() ** 0.5)
     value, size, slow = whole(z[1]), sum(float(r.square().sum()) for r in rest), used == iterations
@@ -106,7 +110,7 @@ def close(
         direct = written_out(layer, shape, pieces, rows, strength.sqrt() * known, answers)
         if direct is not None:
             value, spread, size = direct
-            slow, deviation = False, pieces.split(to_channels(layer, spread))
+            slow, deviation = False, spread.flatten()[order].reshape(zero.shape)
     elif generator is not None:
         noise = [torch.randn(b.shape, generator=generator, dtype=b.dtype) * (b != 0) for b in right]
         moved, _, _ = cgls(forward, adjoint, noise, start, iterations=used, accuracy=0.2 * zero.numel() ** 0.5)
@@ -144,8 +148,6 @@ def _diagonal(layer: Layer, shape: tuple[int, ...], readings: Sequence[Reading],
 
 
 def _squared(layer: Layer) -> Layer:
-    from dataclasses import replace
-
     weight = layer.weight.square()
     free = replace(layer, weight=weight, bias=None)
     return replace(free, apply=free.linear)

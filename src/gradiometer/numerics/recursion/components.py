@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .equations import positions, taps
+from .equations import from_channels, positions, taps
 from .graph import Layer
 
 
@@ -40,6 +40,11 @@ class Components:
         """The inverse of `split`."""
         flat = parts.reshape(-1, self.columns.numel(), parts.shape[2])
         return flat[:, self.columns.flatten().argsort()]
+
+    def places(self, layer: Layer, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Where each entry of the layer's input [n, *shape], flattened, stands among the split unknowns `like`."""
+        numbers = torch.arange(like.numel(), dtype=torch.float64).reshape(like.shape)
+        return from_channels(layer, self.merge(numbers), shape).flatten().long()
 
 
 def components(layers: Sequence[Layer], shape: tuple[int, ...], examples: int) -> Components:

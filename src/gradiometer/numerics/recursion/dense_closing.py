@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from .components import Components
-from .equations import from_channels
 from .graph import Layer
 from .least_squares import TRUST
 
@@ -42,11 +41,11 @@ def written_out(
         wanted: their right sides [parts, equations, channels].
         readings: layers (None: the tensor itself), the reciprocal errors of their known outputs [n, ...], and these outputs.
     """
-    parts, _, unknowns = rows.shape
-    channels, n = wanted.shape[2], len(readings[0][1])
+    (parts, _, unknowns), channels, n = rows.shape, wanted.shape[2], len(readings[0][1])
     count = parts * unknowns * channels
-    places = torch.arange(count, dtype=rows.dtype).reshape(parts, unknowns, channels)
-    order = from_channels(layer, pieces.merge(places), shape).flatten().long().argsort()
+    x = rows.new_zeros(parts, unknowns, channels)
+    places = pieces.places(layer, shape, x)
+    order = places.argsort()
     unit = torch.eye(count // n, dtype=rows.dtype).reshape(-1, *shape)
     blocks = [
         torch.stack(
@@ -63,13 +62,12 @@ def written_out(
         return None
 
     def whole(values: Tensor) -> Tensor:
-        return from_channels(layer, pieces.merge(values), shape)
+        return values.flatten()[places].reshape(n, *shape)
 
     def left(x: Tensor) -> tuple[Tensor, list[Tensor]]:
         value = whole(x)
         return wanted - rows @ x, [w * torch.where(w > 0, out - _read(r, value), 0.0) for r, w, out in readings]
 
-    x = torch.zeros_like(places)
     for _ in range(REFINEMENTS):
         own, rest = left(x)
         pulled = torch.stack([_pulled(r, w * row, shape) for (r, w, _), row in zip(readings, rest)]).sum(0)
