@@ -1,6 +1,6 @@
 """A job of two sites that defend, record and attack themselves. Needs gradiometer[nvflare].
 
-    python job.py --defense hospital:noisy --workspace /tmp/gradiometer
+python job.py --defense hospital:noisy --workspace /tmp/gradiometer
 """
 
 import argparse
