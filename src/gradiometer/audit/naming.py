@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import Any
 
 from gradiometer.core import Attack, BadConfig, Defense, did_you_mean
+from gradiometer.core.dotted import is_dotted, load_dotted
 
-from .dotted import is_dotted, load_dotted
 from .written import parse
 
 Path = tuple[str | int, ...]

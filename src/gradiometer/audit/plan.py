@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from gradiometer.core import THREATS, BadConfig, BadInput, Recipe, Threat, did_you_mean
+from gradiometer.core.dotted import load_dotted
 
 from . import toml
-from .dotted import load_dotted
 from .naming import Fault, resolve
 from .schema import SCHEMA_VERSION
 from .sections import AuditSettings, ClientSpec, Section, TrainSettings, UtilitySettings

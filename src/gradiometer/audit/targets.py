@@ -26,8 +26,8 @@ from gradiometer.core import (
     play,
     trainable,
 )
+from gradiometer.core.dotted import load_dotted
 
-from .dotted import load_dotted
 from .plan import Plan
 from .sections import ClientSpec
 from .spelling import build_call

@@ -16,12 +16,12 @@ from flwr.serverapp import strategy as flower
 
 from gradiometer.core import BadConfig, Unsupported, clone_model, derive
 
+from ..exchange import check_client
 from ..local import draw
 from ..measuring import correct, measure
 from ..rounds import Federation
 from ..strategy import FedAdam, FedAvg, FedProx, Strategy
-from .arrays import as_record
-from .exchange import check_client, read_model, round_of
+from .arrays import as_record, model_of, round_of
 from .mod import Mod, member_of
 from .recording import Recording
 
@@ -38,7 +38,7 @@ def client_app(federation: Federation, *, mods: Sequence[Mod] = ()) -> ClientApp
     @app.train(mods=list(mods))
     def train(message: Message, context: Context) -> Message:
         number, member = round_of(message.content), _checked(federation, context)
-        received = read_model(message.content, federation.client.model)
+        received = model_of(message.content, federation.client.model)
         model = clone_model(federation.client.model)
         model.load_state_dict(received)
         recipe = federation.strategy.recipe(federation.client.recipe)
@@ -55,7 +55,7 @@ def client_app(federation: Federation, *, mods: Sequence[Mod] = ()) -> ClientApp
     def evaluate(message: Message, context: Context) -> Message:
         member = federation.members[_checked(federation, context)]
         model = clone_model(federation.client.model)
-        model.load_state_dict(read_model(message.content, model))
+        model.load_state_dict(model_of(message.content, model))
         test = member.test if member.test is not None else member.train
         told = MetricRecord({"accuracy": correct(model, test) / test.size, "num-examples": test.size})
         return Message(RecordDict({"metrics": told}), reply_to=message)
@@ -76,7 +76,7 @@ def server_app(federation: Federation, *, rounds: int, folder: str | Path, timeo
     def tell(number: int, arrays: ArrayRecord) -> MetricRecord | None:
         seconds = time.perf_counter() - started[0]
         model = clone_model(federation.client.model)
-        model.load_state_dict(read_model(RecordDict({"arrays": arrays}), model))
+        model.load_state_dict(model_of(RecordDict({"arrays": arrays}), model))
         found = measure(model, federation.test, federation.members)
         line = {"round": number, "accuracy": found.value, "worst": found.worst, "worst_member": found.worst_member}
         line["seconds"] = seconds

@@ -11,8 +11,9 @@ from torch import nn
 
 from gradiometer.core import BadInput
 
+from ..exchange import Exchange
 from ..rounds import reason
-from .exchange import Exchange, read_exchange, read_model, round_of
+from .arrays import exchange_of, model_of, round_of
 
 LOG = logging.getLogger("flwr.gradiometer")
 REFUSED = 451
@@ -35,12 +36,12 @@ class Mod(ABC):
         try:
             if message.metadata.message_type.partition(".")[0] != "train":
                 return self.elsewhere(call_next(message, context))
-            received = read_model(message.content, self.model)
+            received = model_of(message.content, self.model)
             number = round_of(message.content)
             reply = call_next(message, context)
             if reply.has_error():
                 return reply
-            exchange = read_exchange(received, reply.content, round=number, member=member_of(context))
+            exchange = exchange_of(received, reply.content, round=number, member=member_of(context))
             return self.outgoing(exchange, reply, context)
         except Exception as error:  # fail closed: an unforeseen error must not let the raw update out
             why = f"{type(self).__name__}: {reason(error)}"

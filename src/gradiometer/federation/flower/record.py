@@ -7,9 +7,10 @@ from pathlib import Path
 
 from flwr.app import Context, Message
 
-from gradiometer.core import Client, save_update
+from gradiometer.core import Client
 
-from .exchange import Exchange, check_client
+from ..exchange import Exchange
+from ..outgoing import Recorder
 from .mod import LOG, Mod
 
 
@@ -26,21 +27,12 @@ class Record(Mod):
     """
 
     def __init__(self, client: Client, folder: str | Path, *, rounds: Collection[int] | None = None) -> None:
-        super().__init__(check_client(client).model)
-        self.client, self.folder, self.rounds = client, Path(folder), rounds
+        super().__init__(client.model)
+        self.recorder = Recorder(client=client, folder=Path(folder), rounds=rounds)
 
     def outgoing(self, exchange: Exchange, reply: Message, context: Context) -> Message:
-        if self.rounds is None or exchange.round in self.rounds:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / file_name(exchange)
-            save_update(exchange.update(self.client), path)
-            LOG.info("recorded %s", path)
+        self.recorder.keep(exchange, LOG)
         return reply
 
     def elsewhere(self, reply: Message) -> Message:
         return reply
-
-
-def file_name(exchange: Exchange) -> str:
-    """One update, one file."""
-    return f"round-{exchange.round:04d}-member-{exchange.member:03d}.safetensors"

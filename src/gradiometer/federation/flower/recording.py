@@ -14,10 +14,11 @@ from torch import Tensor
 
 from gradiometer.core import BadInput, Client, save_update
 
+from ..exchange import check_client
+from ..outgoing import file_name
 from ..rounds import reason
-from .exchange import check_client, read_exchange, read_model
+from .arrays import exchange_of, model_of
 from .mod import LOG
-from .record import file_name
 
 
 class Recording(Strategy):
@@ -49,7 +50,7 @@ class Recording(Strategy):
         read: dict[int, dict[str, Tensor]] = {}  # most strategies send the very same content to all
         for message in messages:
             if id(message.content) not in read:
-                read[id(message.content)] = read_model(message.content, self.client.model)
+                read[id(message.content)] = model_of(message.content, self.client.model)
         self._sent = {message.metadata.dst_node_id: read[id(message.content)] for message in messages}
         return messages
 
@@ -77,7 +78,7 @@ class Recording(Strategy):
         try:
             if node not in self._sent:
                 raise BadInput("no model was sent to this node")
-            exchange = read_exchange(self._sent[node], reply.content, round=number, member=node)
+            exchange = exchange_of(self._sent[node], reply.content, round=number, member=node)
             update = exchange.update(self.client)
         except Exception as error:  # a hostile reply may be anything; it is told and left out
             LOG.error("round %d: the reply of node %d is left out: %s", number, node, reason(error))

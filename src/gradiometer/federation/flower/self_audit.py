@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from flwr.app import Context, Message
 
-from gradiometer.core import Attack, Client, Data, Defense, GradiometerError, Threat, derive
+from gradiometer.core import Attack, Client, Data, Defense, Threat
 
-from ..leak import Leak, leaks
-from ..rounds import reason
-from .exchange import Exchange, check_client
+from ..exchange import Exchange
+from ..outgoing import SelfAttack
 from .mod import LOG, Mod
 
 
@@ -46,39 +44,22 @@ class SelfAudit(Mod):
         defense: Defense | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(check_client(client).model)
-        self.client, self.attacks, self.data = client, tuple(attacks), data
-        self.folder = None if folder is None else Path(folder)
-        self.budget, self.rounds, self.threat, self.defense, self.seed = budget, rounds, threat, defense, seed
+        super().__init__(client.model)
+        self.attack = SelfAttack(
+            client=client,
+            attacks=tuple(attacks),
+            data=data,
+            folder=None if folder is None else Path(folder),
+            budget=budget,
+            rounds=rounds,
+            threat=threat,
+            defense=defense,
+            seed=seed,
+        )
 
     def outgoing(self, exchange: Exchange, reply: Message, context: Context) -> Message:
-        if self.rounds is None or exchange.round in self.rounds:
-            try:
-                for leak in self._leaks(exchange):
-                    self._tell(leak, exchange)
-            except (GradiometerError, RuntimeError, OSError) as error:
-                LOG.warning("round %d: the self-audit failed: %s", exchange.round, reason(error))
+        self.attack.look(exchange, LOG)
         return reply
 
     def elsewhere(self, reply: Message) -> Message:
         return reply
-
-    def _leaks(self, exchange: Exchange) -> list[Leak]:
-        data = self.data(exchange.member, exchange.round)
-        return leaks(
-            exchange.update(self.client),
-            data,
-            self.attacks,
-            rng=derive(self.seed, exchange.round, exchange.member, "self-audit"),
-            threat=self.threat,
-            defense=self.defense,
-            budget=self.budget,
-        )
-
-    def _tell(self, leak: Leak, exchange: Exchange) -> None:
-        told = {key: value for key, value in leak.told().items() if value not in (None, "")}
-        LOG.info("leak of round %d: %s", leak.round, json.dumps(told))
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "leaks.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(leak.told() | {"member": exchange.member}) + "\n")
