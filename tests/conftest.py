@@ -14,10 +14,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def digits_data() -> Data:
-    """scikit-learn's 8x8 digits: 40 private, 800 public, the rest held out."""
+    """scikit-learn's 8x8 digits: 40 private, 800 public, the rest held out. `thick`: more ink than most of its class."""
     raw = load_digits()
-    x = torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16
-    batch = Batch(x=x, y=torch.tensor(raw.target))
+    x, y = torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16, torch.tensor(raw.target)
+    ink = x.mean((1, 2, 3))
+    usual = torch.stack([ink[40:840][y[40:840] == label].median() for label in range(10)])
+    batch = Batch(x=x, y=y, thick=(ink > usual[y]).long())
     return Data(
         private=batch.take(slice(0, 40)),
         public=batch.take(slice(40, 840)),

@@ -32,7 +32,17 @@ from gradiometer.attacks.image import (
     Recursive,
     SeeThrough,
 )
-from gradiometer.attacks.inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, RareClass, RowSum
+from gradiometer.attacks.inference import (
+    ILRG,
+    LLG,
+    RLG,
+    IDLGLabels,
+    LLGPlus,
+    PriorAware,
+    PropertyInference,
+    RareClass,
+    RowSum,
+)
 from gradiometer.attacks.matching import Adam
 from gradiometer.core import (
     Attack,
@@ -64,7 +74,8 @@ class Row:
 
     Args:
         victim: a key of `VICTIMS`.
-        unfit: a victim without the layer that the attack needs; "states" is data without pictures and labels.
+        unfit: a victim without the layer that the attack needs; "states" is data without pictures and labels, "unmarked"
+            public data that tell of no property.
         labels: whether the threat grants them.
     """
 
@@ -107,6 +118,12 @@ ROWS = [
     Row(RLG(), victim="batch", labels=False),
     Row(PriorAware(candidates=200), unfit="batch"),
     Row(RareClass(label=3), victim="batch", labels=False),
+    Row(
+        PropertyInference(mark="thick", labels="read", rounds=100, trees=30),
+        victim="thick",
+        unfit="unmarked",
+        labels=False,
+    ),
 ]
 EACH = pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row.attack).__name__)
 LEAST = {"x": 0.5, "y": 0.6}
@@ -134,6 +151,7 @@ class Victim:
     model: Callable[[Batch], nn.Module]
     recipe: Recipe
     classes: tuple[int, ...] = (3,)
+    thick: bool | None = None
 
 
 VICTIMS = {
@@ -143,19 +161,24 @@ VICTIMS = {
     "FedAvg": Victim(_smooth, Recipe(sends="delta", epochs=2, lr=0.5)),
     "transformer": Victim(lambda public: vit((1, 8, 8), 10, patch=2, width=32, depth=1, heads=2), Recipe()),
     "batch": Victim(lambda public: mlp((1, 8, 8), 10, widths=(64,)), Recipe(), classes=(3, 3, 3, 7, 7, 1)),
+    "thick": Victim(lambda public: mlp((1, 8, 8), 10, widths=(64,)), Recipe(), classes=(0, 0, 5, 5, 9, 9), thick=True),
+    "thin": Victim(lambda public: mlp((1, 8, 8), 10, widths=(64,)), Recipe(), classes=(1, 2, 8, 8, 3, 4), thick=False),
     "wide": Victim(lambda public: mlp((1, 8, 8), 10, widths=(256, 32)), Recipe(), classes=(3, 7, 1)),
 }
 
 
 def observed(name: str, data: Data, labels: bool) -> tuple[Batch, Update]:
     """What the victim of this name holds and sends."""
-    victim = VICTIMS["smooth" if name == "states" else name]
-    pools = {c: (data.private["y"] == c).nonzero()[:, 0].tolist() for c in set(victim.classes)}
+    victim = VICTIMS["smooth" if name in ("states", "unmarked") else name]
+    fits = torch.ones_like(data.private["y"]) if victim.thick is None else data.private["thick"] == victim.thick
+    pools = {c: ((data.private["y"] == c) & (fits > 0)).nonzero()[:, 0].tolist() for c in set(victim.classes)}
     batch = data.private.take([pools[c].pop() for c in victim.classes])
     client = Client(model=victim.model(data.public), layout=data.layout, recipe=victim.recipe)
     update = play(client, batch, rng=derive(0), threat=Threat(labels=labels), public=data.public)
     if name == "states":
         update = update.replace(layout={"state": Field(shape=(64,))}, labels=None, public=None)
+    if name == "unmarked":
+        update = update.replace(public=Batch(x=data.public["x"], y=data.public["y"]))
     return batch, update
 
 
@@ -192,6 +215,10 @@ def test_beats_the_blind_baseline_and_repeats_bit_for_bit(row: Row, digits_data:
         assert guess["present"].tolist() == [True]
         absent = replace(row.attack, label=9).run(observed(row.victim, digits_data, False)[1], derive(7))
         assert absent["present"].tolist() == [False]
+    elif isinstance(row.attack, PropertyInference):
+        assert guess["present"].tolist() == [True]
+        thin = row.attack.run(observed("thin", digits_data, False)[1], derive(7))
+        assert thin["present"].tolist() == [False]
     else:
         assert claims
     again = run(row, digits_data)[1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradiometer.core import BadInput, Batch, Data, Field, Guess, Unsupported, derive, image_layout
-from gradiometer.metrics import blind_pictures, identification_rank, score, score_labels
+from gradiometer.attacks.inference import RareClass
+from gradiometer.core import BadInput, Batch, Client, Data, Field, Guess, Unsupported, derive, image_layout, play
+from gradiometer.metrics import blind_pictures, identification_rank, score, score_labels, score_presence
 
 
 def run(guess: Guess, truth: Batch, data: Data, **settings):
@@ -218,3 +219,28 @@ def test_a_guess_about_one_class_is_right_or_wrong(digits_data: Data) -> None:
     assert verdict(True, 1, 2) == (0.0, 1.0)
     assert verdict(False, 1, 2) == (1.0, 1.0)
     assert verdict(False, *[3] * 20) == (0.0, 1.0)
+
+
+def test_a_guess_about_a_property_is_right_or_wrong(digits_data: Data) -> None:
+    def verdict(present: bool, *marks: int) -> tuple[bool, bool, bool]:
+        tensors = {"present": torch.tensor([present]), "score": torch.tensor([0.75])}
+        guess = Guess(tensors=tensors, notes={"mark": "thick", "shares": [0.0, 1.0]})
+        truth = digits_data.private.take(slice(0, len(marks))).replace(thick=torch.tensor(marks))
+        found = score_presence(guess, truth, digits_data)
+        assert found.score == 0.75
+        assert score_labels(guess, truth, digits_data).exact == (found.said == found.there)
+        return found.there, found.said, found.blind
+
+    assert verdict(True, 1, 1, 0) == (True, True, False)  # of public digits, just under half are thick
+    assert verdict(True, 0, 0, 1) == (False, True, False)
+    guess = Guess(tensors={"present": torch.tensor([True])}, notes={"mark": "tilted", "shares": [0.0, 1.0]})
+    with pytest.raises(BadInput, match='"tilted"'):
+        score_presence(guess, digits_data.private, digits_data)
+
+
+def test_what_rare_class_answers_can_be_scored(digits_data: Data, tiny_client: Client) -> None:
+    batch = digits_data.private.take([0])
+    update = play(tiny_client, batch, rng=derive(0), public=digits_data.public)
+    guess = RareClass(label=int(batch["y"])).run(update, derive(1))
+    assert score_labels(guess, batch, digits_data).exact
+    assert score_presence(guess, batch, digits_data).there

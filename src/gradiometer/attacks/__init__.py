@@ -16,7 +16,7 @@ from .image import (
     Recursive,
     SeeThrough,
 )
-from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, RareClass, RowSum
+from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
 from .matching import Matching
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Matching",
     "Modern",
     "PriorAware",
+    "PropertyInference",
     "RareClass",
     "Recursive",
     "RowSum",

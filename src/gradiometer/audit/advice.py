@@ -10,9 +10,9 @@ STRONGER = "try a stronger setting of the defenses listed, larger local batches,
 
 
 def findings(rows: list[Row], cells: list[Cell], threat: str) -> list[Finding]:
-    """One finding a row whose pictures leak, and one a row whose labels leak; the gravest first."""
+    """One finding a row whose pictures leak, one whose labels leak, one whose cases can be told; the gravest first."""
     found = [_pictures(row, threat) for row in rows if row.verdict == "LEAKS"]
-    found += [finding for row in rows if (finding := _labels(row, cells))]
+    found += [finding for row in rows for of in (_labels, _presence) if (finding := of(row, cells))]
     order = ("critical", "high", "medium", "low", "none")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
@@ -82,6 +82,27 @@ def _labels(row: Row, cells: list[Cell]) -> Finding | None:
         attack=best.attack,
         rate=labels,
         fix="add noise to the last layer's gradient, or aggregate securely over many clients; dropping its bias does not help",
+    )
+
+
+def _presence(row: Row, cells: list[Cell]) -> Finding | None:
+    """Whether a property or a rare class is there can be told where batches are ranked better than by guessing."""
+    mine = [c for c in cells if (c.client, c.defense) == (row.client, row.defense) and c.status == "ok"]
+    telling = [(c, c.auc) for c in mine if c.auc and c.auc.lower > 0.5]
+    if not telling:
+        return None
+    best, auc = max(telling, key=lambda pair: pair[1].value)
+    return Finding(
+        id="told-presence",
+        severity="medium",
+        title=f"Whether a batch has a property is read off {_through(row.defense)}",
+        detail=f"{best.attack}{', informed' if best.informed else ''} ranks a batch with the property or class it looks "
+        f"for above one without with probability {auc.value:.2f} (AUC), where guessing has 0.5.",
+        client=row.client,
+        defense=row.defense,
+        attack=best.attack,
+        rate=auc,
+        fix="aggregate over many clients and add client-level noise (ClientDP): one without the other hides little of this",
     )
 
 

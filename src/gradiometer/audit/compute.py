@@ -25,7 +25,7 @@ from gradiometer.core import (
     derive,
     play,
 )
-from gradiometer.metrics import score, score_labels
+from gradiometer.metrics import score, score_labels, score_presence
 
 from . import control, pricing
 from .claims import claims
@@ -155,10 +155,13 @@ def judged(setup: Setup, victim: Victim, truth: Batch, guess: Guess, noise: Gues
         if noise is not None:
             blind = score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
             body["noise"] = [asdict(one) for one in blind]
-    if "y" in truth and not setup.threat.labels and ("y" in guess or "present" in guess):
+    # Granted labels leave nothing to recover of them, but for other properties.
+    if "mark" in guess.notes or ("y" in truth and not setup.threat.labels and ("y" in guess or "present" in guess)):
         body["labels"] = asdict(score_labels(guess, truth, victim.data))
         if noise is not None:
             body["noise_labels"] = asdict(score_labels(noise, truth, victim.data))
+    if "present" in guess:
+        body["presence"] = asdict(score_presence(guess, truth, victim.data))
     return body
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from gradiometer.attacks import PropertyInference
 from gradiometer.core import Attack, Client, Data, NotApplicable, Recipe, Threat, Unsupported, derive, play
 from gradiometer.metrics import score, score_labels
 
@@ -50,6 +51,17 @@ def _tiles() -> Data:
     return medical(size=16)
 
 
+def _marked(data: Data, mark: str) -> Data:
+    """The tiles from two scanners that nobody would take for one, under the name of the property that is looked for."""
+    from gradiometer.data import two_scanners
+    from gradiometer.data.scanners import MARK
+
+    told = two_scanners(data, contrast=0.4, brightness=0.2)
+    assert told.public is not None
+    sides = {"private": told.private, "public": told.public}
+    return replace(told, **{name: side.replace(**{mark: side[MARK]}) for name, side in sides.items()})  # type: ignore[arg-type]
+
+
 def _perceptron() -> nn.Module:
     return _seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 32), nn.Sigmoid(), nn.Linear(32, 5)))
 
@@ -85,6 +97,8 @@ VICTIMS: tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ..
 def _tried(attack: Attack, client: Client, data: Data, threat: Threat, seed: int, device: str) -> dict[str, Any]:
     threat = replace(threat, rounds=1)
     gains, overlaps = [], []
+    if isinstance(attack, PropertyInference):
+        data = _marked(data, attack.mark)
     for i in range(ROUNDS):
         batch = data.private.take([i * data.private.size // ROUNDS])
         update = play(client, batch, rng=derive(seed, "control", i), threat=threat, attack=attack, public=data.public)

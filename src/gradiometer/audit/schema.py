@@ -105,6 +105,7 @@ class Cell(Record):
     ssim: Estimate | None = None
     identification: Estimate | None = None
     labels: Estimate | None = None
+    auc: Estimate | None = None
     blind_psnr: Estimate | None = None
     blind_labels: Estimate | None = None
     noise_psnr: Estimate | None = None

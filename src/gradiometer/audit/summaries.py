@@ -6,6 +6,7 @@ from typing import Any
 
 from gradiometer.core import derive
 from gradiometer.numerics.intervals import cluster_bootstrap, median_interval, wilson
+from gradiometer.numerics.ranking import auc_interval
 
 from .checks import Findings
 from .criteria import EXACT, learns, picture_level
@@ -43,6 +44,9 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
     if any("labels" in record for record in records):
         figures["labels"] = overlap(records, "overlap")
         figures["blind_labels"] = overlap(records, "blind")
+    told_of = [record["presence"] for record in records if "presence" in record]
+    if 0 < sum(one["there"] for one in told_of) < len(told_of):
+        figures["auc"] = estimate(auc_interval([one["score"] for one in told_of], [one["there"] for one in told_of]))
     curves = [curve for record in records if len(curve := [v for v in record["curve"] if v is not None]) > 1]
     figures["curve"] = curves[0] if curves else []
     figures["cpu_seconds"] = sum(record["attack_seconds"] for record in records) / len(records)

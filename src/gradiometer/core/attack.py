@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from .card import Card
 from .guess import Guess
 from .update import Update
+
+if TYPE_CHECKING:
+    from .defense import Defense
 
 Values = Mapping[str, Tensor]
 
@@ -66,6 +69,10 @@ class Attack(ABC):
 
     def observing(self, channel: Channel) -> Attack | None:
         """This attack for somebody who knows the defense's channel; None where it has no use for that knowledge."""
+        return None
+
+    def simulating(self, defense: Defense) -> Attack | None:
+        """This attack for somebody who plays rounds behind the defense itself, to learn from; None where it plays none."""
         return None
 
     def probe(self, update: Update, rng: torch.Generator, starts: int = 4) -> list[float] | None:

@@ -85,5 +85,8 @@ class Defense:
 
     def informed(self, attack: Attack) -> Attack | None:
         """The attack of somebody who knows this defense; None if that is the naive attack itself."""
+        simulating = attack.simulating(self)
+        if simulating is not None:
+            return simulating
         channel = self.channel()
         return None if channel is None else attack.observing(channel)

@@ -6,6 +6,7 @@ from .digits import digits
 from .medical import medical
 from .own import cifar_binary, image_folder, medmnist, mnist_idx, npz
 from .photographs import photographs
+from .scanners import scanned, scanners, two_scanners
 
 __all__ = [
     "DATA",
@@ -19,4 +20,7 @@ __all__ = [
     "normalized",
     "npz",
     "photographs",
+    "scanned",
+    "scanners",
+    "two_scanners",
 ]

@@ -15,10 +15,12 @@ from .own import (
     npz_card,
 )
 from .photographs import photographs, photographs_card
+from .scanners import scanners, scanners_card
 
 DATA = {
     "medical": (medical, medical_card),
     "photographs": (photographs, photographs_card),
+    "scanners": (scanners, scanners_card),
     "digits": (digits, digits_card),
     "image_folder": (image_folder, image_folder_card),
     "npz": (npz, npz_card),

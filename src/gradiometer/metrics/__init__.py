@@ -6,6 +6,7 @@ from .catalogue import METRICS
 from .identification import identification_rank
 from .image import mse, pixels, psnr, ssim
 from .labels import label_overlap
+from .presence import PresenceScore, score_presence
 from .score import ExampleScore, LabelScore, score, score_labels
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ExampleScore",
     "LabelScore",
     "MetricCard",
+    "PresenceScore",
     "blind_pictures",
     "identification_rank",
     "label_overlap",
@@ -21,5 +23,6 @@ __all__ = [
     "psnr",
     "score",
     "score_labels",
+    "score_presence",
     "ssim",
 ]

@@ -25,17 +25,6 @@ def label_overlap(guess: Tensor, truth: Tensor, classes: int) -> float:
     return torch.minimum(*counts).sum().item() / max(len(guess), len(truth))
 
 
-def blind_presence(label: int, n: int, data: Data) -> bool:
-    """Whether somebody without an update expects the class among n examples, from its public share.
-
-    Without public labels, all classes count as equally common.
-    """
-    classes = data.layout["y"].classes or int(data.private["y"].max()) + 1
-    known = data.public is not None and "y" in data.public
-    share = float((data.public["y"] == label).double().mean()) if known else 1 / classes  # type: ignore[index]
-    return 1 - (1 - share) ** n >= 0.5
-
-
 def blind_labels(n: int, data: Data) -> list[Tensor]:
     """What somebody guesses without an update: n times the commonest public class, or n labels in public proportions.
 

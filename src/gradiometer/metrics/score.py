@@ -13,7 +13,8 @@ from gradiometer.numerics.assignment import assign
 from .baselines import ORACLE, blind_pictures
 from .identification import draw_others, identification_rank
 from .image import mse, pixels, psnr, ssim
-from .labels import blind_labels, blind_presence, label_overlap
+from .labels import blind_labels, label_overlap
+from .presence import score_presence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,17 +132,15 @@ def score(
 def score_labels(guess: Guess, truth: Batch, data: Data) -> LabelScore:
     """Scores guessed labels as a multiset; a guess without `y` recovers nothing.
 
-    A guess about one class (`class` and `present`, both [1]) is right or wrong: overlap 1 or 0.
+    A guess about one class or a property (`present`, [1]; see `score_presence`) is right or wrong: overlap 1 or 0.
 
     Raises:
         BadInput: guessed labels that are not [n].
     """
     if "present" in guess:
-        label = int(guess["class"])
-        there = bool((truth["y"] == label).any())
-        right = bool(guess["present"]) == there
-        blind = float(blind_presence(label, len(truth["y"]), data) == there)
-        return LabelScore(overlap=float(right), blind=blind, exact=right)
+        told = score_presence(guess, truth, data)
+        right = told.said == told.there
+        return LabelScore(overlap=float(right), blind=float(told.blind == told.there), exact=right)
     real, classes = truth["y"], data.layout["y"].classes or int(truth["y"].max()) + 1
     blind = max(label_overlap(labels, real, classes) for labels in blind_labels(len(real), data))
     if "y" not in guess:

@@ -24,7 +24,7 @@ class Change:
 
     Args:
         attack: empty for the verdict on the defense as a whole.
-        figure: what was compared: `verdict`, `leak rate`, `labels` or `identification`.
+        figure: what was compared: `verdict`, `leak rate`, `AUC`, `labels` or `identification`.
         before, after: in words.
         difference: after minus before, with its 95 % interval.
         outcome: `lost`: measured before and not any more; `same`: no difference is shown.

@@ -129,4 +129,6 @@ NOT_RUN = Tile(look="skipped", text="not run", detail="this pair was not part of
 def _blind(cell: Cell) -> float:
     if cell.rate is not None:
         return cell.blind_rate or 0.0
+    if cell.auc is not None:
+        return 0.5
     return cell.blind_labels.value if cell.labels is not None and cell.blind_labels is not None else 0.0

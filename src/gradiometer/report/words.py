@@ -67,8 +67,14 @@ def worst_words(row: Row) -> str:
 
 
 def headline_figure(cell: Cell) -> tuple[str, Estimate | None]:
-    """The share that a cell is judged by, and what it counts; label attacks have no leak rate."""
-    for name, estimate in (("leak rate", cell.rate), ("labels", cell.labels), ("identification", cell.identification)):
+    """The share that a cell is judged by, and what it counts; label and presence attacks have no leak rate."""
+    figures = (
+        ("leak rate", cell.rate),
+        ("AUC", cell.auc),
+        ("labels", cell.labels),
+        ("identification", cell.identification),
+    )
+    for name, estimate in figures:
         if estimate is not None:
             return name, estimate
     return "", None

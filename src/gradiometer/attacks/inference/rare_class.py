@@ -47,7 +47,8 @@ class RareClass(Attack):
         channel: what an informed attacker knows of a defense.
 
     Returns (in `Guess.tensors`):
-        class: [1]; present: [1], bool; count: [1], the real-valued estimate; confidence: posterior of the answer given.
+        class: [1]; present: [1], bool; count: [1], the real-valued estimate, which is also the `score`; confidence: posterior
+        of the answer given.
     """
 
     card: ClassVar[Card] = Card(
@@ -111,7 +112,12 @@ class RareClass(Attack):
         chance = presence_posterior(count, known.deviation, self.prior, known.with_case)
         error = presence_error(known.deviation, self.prior, with_case=known.with_case)
         return Guess(
-            tensors={"present": torch.tensor([present]), "count": torch.tensor([count])},
+            tensors={
+                "class": torch.tensor([self.label]),
+                "present": torch.tensor([present]),
+                "score": torch.tensor([count]),
+                "count": torch.tensor([count]),
+            },
             confidence=torch.tensor([chance if present else 1 - chance]),
             notes={
                 "source": known.source,
