@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update, spawn
 from gradiometer.numerics.distances import Cosine, Distance, SquaredL2
+from gradiometer.numerics.engine import Precision
 from gradiometer.numerics.priors import Prior, TotalVariation
 
 from .descent import LBFGS, Adam, Descent
@@ -49,6 +50,8 @@ class Matching(Attack):
         labels: the attack that recovers labels where the threat grants none.
         joint_labels: without labels and such an attack, optimize probabilities of the classes together with the pictures.
         channel: a defense's channel, known to an informed attacker; its likelihood replaces the distance.
+        precision: `float32` or `float64` throughout; `bfloat16` while Adam descends and in float32 for the last fifth and all scores; `auto`:
+            the model's type, with bfloat16 as above where the hardware has units for it and a timed step shows that they pay.
         jobs: processes of one thread that share the starts (Linux, CPU); the guess is that of one process on one thread; not with `halving`.
             No setting of a plan: an audit shares its trials among processes instead.
     """
@@ -76,6 +79,7 @@ class Matching(Attack):
     labels: Attack | None = None
     joint_labels: bool = False
     channel: Channel | None = None
+    precision: Precision = "auto"
     jobs: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +127,7 @@ class Matching(Attack):
                 "labels": source,
                 "distance": best.distance,
                 "engine": problem.engine.path,
+                "precision": problem.engine.computed,
                 "iterations": sum(trial.evaluations for trial in trials),
                 "stopped": [trial.stopped for trial in trials],
                 "evaluations": [trial.evaluations for trial in trials],
@@ -143,7 +148,7 @@ class Matching(Attack):
         return replace(self, channel=channel, labels=labels, start=start, optimizer=optimizer)
 
     def _problem(self, update: Update, rng: torch.Generator, start: HeadStart | None = None) -> tuple[Problem, str]:
-        like = pictures(update, type(self).__name__)
+        like = pictures(update, type(self).__name__, self.precision)
         told = start is not None and start.y is not None and (self.labels is None or start.x is not None)
         if start is not None and told and update.labels is None:
             labels: Tensor | None = start.y
@@ -160,6 +165,8 @@ class Matching(Attack):
             weak=self.match == "weak",
             watch=frozenset(name for term in terms for name in term.watches),
             seed=int(torch.randint(2**31, (), generator=rng)),
+            precision=self.precision,
+            dtype=like.dtype,
         )
         return Problem(update=update, engine=engine, terms=terms, labels=labels, like=like, boxed=self.boxed), source
 

@@ -65,7 +65,7 @@ class Adam:
         count = 0
         while True:
             progress = trial.progress
-            gradient = self._signed(trial.evaluate(trial.unknowns).gradient, progress)
+            gradient = self._signed(trial.evaluate(trial.unknowns, mixed=True).gradient, progress)
             count += 1
             rate = self.lr * factor(self.schedule, progress) * min(1.0, count / max(self.warmup, 1))
             moved = []

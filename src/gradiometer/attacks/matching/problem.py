@@ -20,7 +20,7 @@ from gradiometer.core import (
     trainable,
 )
 from gradiometer.numerics.distances import ChannelDistance, Distance
-from gradiometer.numerics.engine import Engine, Point, Slope
+from gradiometer.numerics.engine import Engine, Point, Precision, Slope
 from gradiometer.numerics.terms import Inputs, Iterate, Term
 
 from .starts import HeadStart, Start, picture_start
@@ -61,8 +61,8 @@ class Problem:
         return Batch(x=unknowns[0], y=unknowns[1].softmax(1) if self.labels is None else self.labels)
 
     def answer(self, unknowns: Sequence[Tensor]) -> dict[str, Tensor]:
-        """What to claim: pictures within their limits, and the likeliest label of each."""
-        x = self.field.clamp(unknowns[0])
+        """What to claim: pictures within their limits, in the model's type, and the likeliest label of each."""
+        x = self.field.clamp(unknowns[0]).to(next(iter(trainable(self.update.need("model")).values())).dtype)
         return {"x": x, "y": unknowns[1].argmax(1) if self.labels is None else self.labels}
 
     def project(self, unknowns: Sequence[Tensor]) -> list[Tensor]:
@@ -74,14 +74,14 @@ class Problem:
         """The update around these unknowns, linear."""
         return self.engine.slope(unknowns, self.decode)
 
-    def objective(self, unknowns: Sequence[Tensor], consensus: Tensor | None = None) -> Point:
-        """Distance plus priors, with the derivative by every unknown."""
+    def objective(self, unknowns: Sequence[Tensor], consensus: Tensor | None = None, mixed: bool = False) -> Point:
+        """Distance plus priors, with the derivative by every unknown; in mixed precision if that will do and pays."""
 
         def penalty(batch: Batch, inputs: Inputs) -> Tensor:
             at = Iterate(x=batch["x"], consensus=consensus, inputs=inputs)
             return torch.stack([term.penalty(at) for term in self.terms]).sum()
 
-        return self.engine(unknowns, self.decode, penalty if self.terms else None)
+        return self.engine(unknowns, self.decode, penalty if self.terms else None, mixed=mixed)
 
 
 def weighed(problem: Problem, start: HeadStart, rng: torch.Generator, settled: float) -> HeadStart:
@@ -97,8 +97,8 @@ def weighed(problem: Problem, start: HeadStart, rng: torch.Generator, settled: f
     return replace(start, x=None, way=f"{start.way}, but gray is nearer")
 
 
-def pictures(update: Update, name: str) -> Tensor:
-    """Zeros of the shape, dtype and device of the private pictures.
+def pictures(update: Update, name: str, precision: Precision = "auto") -> Tensor:
+    """Zeros of the shape and device of the private pictures, in the type of the model or of this precision's scores.
 
     Raises:
         NotApplicable: the layout is not that of pictures with at most a label.
@@ -114,7 +114,8 @@ def pictures(update: Update, name: str) -> Tensor:
     weights = list(trainable(update.need("model")).values())
     if not weights:
         raise NotApplicable(f"{name} needs a model with trained parameters")
-    return weights[0].new_zeros(update.need("batch_size"), *layout["x"].shape)
+    dtype = weights[0].dtype if precision == "auto" else torch.float64 if precision == "float64" else torch.float32
+    return weights[0].new_zeros(update.need("batch_size"), *layout["x"].shape, dtype=dtype)
 
 
 def _classes(update: Update) -> int:
@@ -125,12 +126,20 @@ def _classes(update: Update) -> int:
 
 
 def simulated_client(
-    update: Update, *, distance: Distance, channel: Channel | None, weak: bool, watch: frozenset[str], seed: int
+    update: Update,
+    *,
+    distance: Distance,
+    channel: Channel | None,
+    weak: bool,
+    watch: frozenset[str],
+    seed: int,
+    precision: Precision,
+    dtype: torch.dtype,
 ) -> Engine:
     """The engine for this update.
 
     A weight delta is compared per step and unit of learning rate, as the mean gradient that it stands for; `weak`
-    simulates no more than that one gradient. A channel compares what was really sent, in its own units.
+    simulates no more than that one gradient. A channel compares what was really sent, in its own units. Everything is of type `dtype`.
     """
     recipe: Recipe = update.need("recipe")
     unit = -recipe.lr * recipe.steps
@@ -144,12 +153,13 @@ def simulated_client(
     elif delta and channel is not None and weak:
         scale = unit
     return Engine(
-        model=clone_model(update.need("model")),
+        model=clone_model(update.need("model")).to(dtype),
         loss=update.need("loss"),
         recipe=recipe,
         distance=ChannelDistance(channel=channel) if channel is not None else distance,
-        sent=sent,
+        sent={name: value.to(dtype) for name, value in sent.items()},
         scale=scale,
         seed=seed,
         watch=watch,
+        precision=precision,
     )

@@ -38,6 +38,8 @@ def race(
     kept, rung = trials, halving
     while meeting(bool(running)):
         if rung is not None and all(trial.evaluations >= rung for trial, _ in running):
+            for trial, _ in running:
+                trial.score()
             kept = sorted(kept, key=lambda trial: trial.value)[: -(-len(kept) // 2)]
             for trial, _ in running:
                 if not any(trial is other for other in kept):
@@ -60,6 +62,7 @@ def _advance(trial: Trial, steps: Iterator[None], median_every: int | None) -> N
     try:
         next(steps)
     except Exhausted:
+        trial.score()
         return
     if median_every is not None and trial.evaluations // median_every > before // median_every:
         trial.unknowns[0] = median_filter(trial.unknowns[0])

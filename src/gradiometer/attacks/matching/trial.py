@@ -13,6 +13,8 @@ from torch import Tensor
 from gradiometer.numerics.engine import Point, Slope
 
 CURVE_POINTS = 100
+LAST_PHASE = 0.8
+"""Part of the budget after which nothing is computed in mixed precision."""
 
 
 class Exhausted(Exception):
@@ -42,14 +44,14 @@ class Trial:
 
     Args:
         unknowns: the start.
-        objective: value and gradient at given unknowns, given the mean picture of all starts.
+        objective: value and gradient at given unknowns, given the mean picture of all starts, and whether mixed precision will do.
         linearize: the update's residual and Jacobian there.
         project: brings unknowns back to their legal values.
         rng: for noise in the descent.
     """
 
     unknowns: list[Tensor]
-    objective: Callable[[Sequence[Tensor], Tensor | None], Point]
+    objective: Callable[[Sequence[Tensor], Tensor | None, bool], Point]
     linearize: Callable[[Sequence[Tensor]], Slope]
     project: Callable[[Sequence[Tensor]], list[Tensor]]
     budget: Budget
@@ -61,6 +63,8 @@ class Trial:
     distance: float = math.inf
     values: list[float] = field(default_factory=list)
     stopped: str = ""
+    unscored: bool = False
+    last_phase: bool = False
     _mark: tuple[float, int] = (math.inf, 0)
 
     @property
@@ -68,16 +72,26 @@ class Trial:
         """How much of the budget is spent, in [0, 1]."""
         return self.budget.spent(self.evaluations)
 
-    def evaluate(self, unknowns: Sequence[Tensor]) -> Point:
+    def evaluate(self, unknowns: Sequence[Tensor], *, mixed: bool = False) -> Point:
         """The objective at `unknowns`, counted and remembered.
+
+        Args:
+            mixed: mixed precision will do before the last phase. Such a point is no score: it is descended from, never compared.
 
         Raises:
             Exhausted: nothing is left of the budget, no progress for `patience` evaluations, or the objective is not finite.
         """
         self.spend(1)
-        point = self.objective(unknowns, self.consensus)
+        self.last_phase = self.last_phase or self.progress >= LAST_PHASE
+        point = self.objective(unknowns, self.consensus, mixed and not self.last_phase)
         self._note(point, unknowns)
         return point
+
+    def score(self) -> None:
+        """Evaluates the unknowns in full precision if the last evaluation was not, so that this start can be compared."""
+        if self.unscored:
+            self.evaluations += 1
+            self._remember(self.objective(self.unknowns, self.consensus, False), self.unknowns)
 
     def spend(self, evaluations: int) -> None:
         """Counts work that is worth so many evaluations. The first is always made, however slow the machine.
@@ -100,13 +114,19 @@ class Trial:
         self.values.append(point.value)
         if not math.isfinite(point.value):
             self.stop("objective not finite")
-        if point.value < self.value:
+        self._remember(point, unknowns)
+        if point.value < 0.999 * self._mark[0]:
+            self._mark = (point.value, self.evaluations)
+        elif self.budget.patience is not None and self.evaluations - self._mark[1] >= self.budget.patience:
+            if not point.mixed:
+                self.stop("plateau")
+            self.last_phase, self._mark = True, (math.inf, self.evaluations)
+
+    def _remember(self, point: Point, unknowns: Sequence[Tensor]) -> None:
+        self.unscored = point.mixed
+        if not point.mixed and point.value < self.value:
             self.best = [value.detach().clone() for value in unknowns]
             self.value, self.distance = point.value, point.distance
-        if self.value < 0.999 * self._mark[0]:
-            self._mark = (self.value, self.evaluations)
-        elif self.budget.patience is not None and self.evaluations - self._mark[1] >= self.budget.patience:
-            self.stop("plateau")
 
     def stop(self, reason: str) -> None:
         """Ends this trial."""

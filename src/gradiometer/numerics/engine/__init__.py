@@ -2,7 +2,8 @@
 
 from .engine import Engine
 from .point import Point
+from .precision import Precision
 from .slope import Slope
 from .smoothness import smoothness
 
-__all__ = ["Engine", "Point", "Slope", "smoothness"]
+__all__ = ["Engine", "Point", "Precision", "Slope", "smoothness"]

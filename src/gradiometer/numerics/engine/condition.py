@@ -28,14 +28,16 @@ class Conditioner:
     def __init__(self, kernel: Tensor, stride: int, begin: int, sides: tuple[int, int]) -> None:
         self._stride, channels = stride, kernel.shape[1]
         grid = (sides[0] // stride, sides[1] // stride)
-        waves = torch.eye(channels * stride**2, dtype=kernel.dtype).view(-1, channels * stride**2, 1, 1)
+        waves = torch.eye(channels * stride**2, dtype=kernel.dtype, device=kernel.device).view(
+            -1, channels * stride**2, 1, 1
+        )
         impulses = F.pixel_shuffle(F.pad(waves, (0, grid[1] - 1, 0, grid[0] - 1)), stride)
         end = kernel.shape[-1] - 1 - begin
         wrapped = F.pad(impulses, (begin, end, begin, end), mode="circular")
         answers = torch.fft.rfft2(F.conv2d(wrapped, kernel, stride=stride)).permute(2, 3, 1, 0)
         gram = answers.mH @ answers
         floor = FLOOR * torch.linalg.eigvalsh(gram).amax()
-        self._inverse = torch.linalg.inv(gram + floor * torch.eye(gram.shape[-1])).contiguous()
+        self._inverse = torch.linalg.inv(gram + floor * torch.eye(gram.shape[-1], device=kernel.device)).contiguous()
 
     def __call__(self, move: Tensor) -> Tensor:
         """Pictures [n, channels, height, width] to the same."""

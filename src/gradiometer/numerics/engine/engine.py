@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,7 @@ from .eager import Eager
 from .fast import Fast
 from .packed import keep_memory
 from .point import Decode, Penalty, Point
+from .precision import MIXED, Precision, has_units, pays
 from .slope import EagerSlope, FastSlope, Slope
 
 NUDGE = 0.05
@@ -41,6 +43,7 @@ class Engine:
         watch: layers whose inputs the priors read.
         general: never take the fast path.
         checkpoint: of local steps on the general path, see `Eager`.
+        precision: whether evaluations that are not compared may be made in 16 bits; the model's type decides the others.
     """
 
     model: nn.Module
@@ -53,8 +56,10 @@ class Engine:
     watch: frozenset[str] = frozenset()
     general: bool = False
     checkpoint: bool | None = None
+    precision: Precision = "auto"
     _path: str = field(default="", init=False)
     _fast: Fast | None = field(default=None, init=False)
+    _mixed: Fast | None = field(default=None, init=False)
     _conditioner: Conditioner | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -75,20 +80,29 @@ class Engine:
         """Which way evaluations take, and why if it is not the fast one; empty before the first."""
         return self._path + (", checkpointed between its steps" if self._path and self._eager.checkpoint else "")
 
-    def __call__(self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None) -> Point:
+    @property
+    def computed(self) -> str:
+        """The type of the numbers: of all evaluations, or of those that are not compared and of the others."""
+        own = str(next(iter(self.sent.values())).dtype).removeprefix("torch.")
+        return own if self._mixed is None else f"bfloat16 before the last phase, {own} there and in all scores"
+
+    def __call__(
+        self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None, *, mixed: bool = False
+    ) -> Point:
         """Evaluates once.
 
         Args:
             unknowns: what to differentiate by; left as they are.
             decode: differentiable map from the unknowns to the batch that the client would hold.
             penalty: the sum of the priors, given that batch and the inputs of the watched layers.
+            mixed: the point is only descended from, so that it may be computed in 16 bits where that pays.
 
         Raises:
             NotApplicable: the update does not depend on the unknowns, or cannot be differentiated twice.
         """
         if not self._path:
             self._choose(unknowns, decode, penalty)
-        path = self._eager if self._fast is None else self._fast
+        path = (self._mixed if mixed else None) or self._fast or self._eager
         return path(unknowns, decode, penalty)
 
     def slope(self, unknowns: Sequence[Tensor], decode: Decode) -> Slope:
@@ -124,10 +138,34 @@ class Engine:
         if off <= (KINKED if fast.kinked else SMOOTH if batch["x"].dtype == torch.float32 else DOUBLE):
             self._path, self._fast = "r-operator", fast
             self._conditioner = of_first_layer(self.model, batch["x"].shape)
+            self._mixed = self._lowered(fast, batch, unknowns, decode, penalty)
         else:
             self._path += f": the fast path is off by {off:.0e}"
 
-    def _prepared(self, batch: Batch) -> Fast:
+    def _lowered(
+        self, fast: Fast, batch: Batch, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None
+    ) -> Fast | None:
+        """The same in 16 bits, if it is asked for or pays; `computed` tells."""
+        x = batch["x"]
+        asked = self.precision == "bfloat16"
+        wanted = asked or (self.precision == "auto" and has_units(x.device))
+        if not wanted or x.dtype != torch.float32 or self.watch:
+            return None
+        try:
+            mixed = self._prepared(batch, copy.deepcopy(self.model).bfloat16())
+            off = self._disagreement(mixed, unknowns, decode, penalty)
+        except Exception:  # an operation that has no kernel for this type
+            return None
+        if not off <= MIXED:
+            return None
+
+        def step(path: Fast) -> Callable[[], Point]:
+            return lambda: path(unknowns, decode, penalty)
+
+        return mixed if asked or pays(step(mixed), step(fast), x.device) else None
+
+    def _prepared(self, batch: Batch, model: nn.Module | None = None) -> Fast:
+        """Args: model: this one in another precision."""
         recipe = self.recipe
         if self.loss is not cross_entropy or set(batch) != {"x", "y"} or batch["y"].ndim > 2:
             raise NotApplicable("the loss is not the mean cross-entropy of labels")
@@ -136,7 +174,8 @@ class Engine:
         if not batch["x"].is_floating_point():
             raise NotApplicable("the input is not continuous")
         scale = self.scale * (-recipe.lr if recipe.sends == "delta" else 1.0)
-        fast = Fast(self.model, recipe.mode, batch["x"], self.distance, self.sent, scale=scale)
+        x = batch["x"] if model is None else batch["x"].to(next(model.parameters()).dtype)
+        fast = Fast(model or self.model, recipe.mode, x, self.distance, self.sent, scale=scale)
         if not self.watch <= set(fast.program.watched):
             raise NotApplicable(f"the fast path does not see the input of {min(self.watch)}")
         fast.program.watched = {name: fast.program.watched[name] for name in self.watch}

@@ -28,7 +28,8 @@ class Fast:
     Args:
         model: at the start of the round.
         mode: of normalization, `train` or `eval`.
-        x: a batch of the shape and precision to come.
+        x: a batch of the shape and precision to come; with a model of 16-bit floats and such a batch, the passes over the layers are
+            in this precision, loss and distance in 32 bits.
         distance, sent: what the gradient is compared with; of parameters that the model does not use it is zero.
         scale: factor on the gradient before the comparison.
         ghosts: whether weight gradients may be left unformed where that is cheaper and the distance allows it.
@@ -50,7 +51,8 @@ class Fast:
     ) -> None:
         from .capture import capture  # torch.fx takes a while to load
 
-        self._scale = scale
+        self._scale, self._dtype = scale, x.dtype
+        self._wide = torch.promote_types(x.dtype, torch.float32)
         self._paired = distance if isinstance(distance, Paired) else None
         with in_mode(model, mode):
             # Near a match |s - t| is lost in the rounding of products.
@@ -65,12 +67,13 @@ class Fast:
         hidden = {id(matrix.slot) for matrix in self._ghosts}
         self._formed = [slot for slot in self._slots.values() if id(slot) not in hidden]
         size = sum(slot.value.numel() for slot in self._formed)
-        self._gradient, self._sent, self._change = x.new_zeros(size), x.new_zeros(size), x.new_zeros(0)
+        self._gradient, self._change = x.new_zeros(size), x.new_zeros(0)
+        self._sent = x.new_zeros(size, dtype=self._wide)
         for slot, gradient, target in zip(self._formed, self._parts(self._gradient), self._parts(self._sent)):
             slot.gradient = gradient
             target.copy_(slot.own(sent[slot.name].detach()))
         for matrix in self._ghosts:
-            matrix.send(matrix.slot.own(sent[matrix.slot.name].detach()).contiguous())
+            matrix.send(matrix.slot.own(sent[matrix.slot.name].detach().to(x.dtype)).contiguous())
         self.length, self._alien = (
             sum(float(sent[name].detach().double().square().sum()) for name in names) for names in (sent, self._unused)
         )
@@ -82,7 +85,7 @@ class Fast:
             batch = decode(leaves)
         x, y = batch["x"], batch["y"]
         with torch.no_grad():
-            delta = self._loss(self.program.forward(x.detach()), y.detach())
+            delta = self._loss(self.program.forward(x.detach().to(self._dtype)), y.detach())
             self.program.backward(delta)
             found = self._compared()
         extra, inner = (None, {}) if penalty is None else self._penalized(penalty, batch)
@@ -96,7 +99,8 @@ class Fast:
             total = found + float(extra.detach())
             roots, weights = [*roots, extra], [*weights, torch.ones_like(extra)]
         slopes = torch.autograd.grad(roots, leaves, weights, materialize_grads=True)
-        return Point(value=total, distance=found, gradient=[slope.contiguous() for slope in slopes])
+        gradient = [slope.contiguous() for slope in slopes]
+        return Point(value=total, distance=found, gradient=gradient, mixed=self._dtype != self._wide)
 
     @property
     def formed(self) -> bool:
@@ -150,10 +154,10 @@ class Fast:
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The derivative of the scaled mean cross-entropy by the logits."""
-        self._p = logits.softmax(1)
-        target = y if y.is_floating_point() else torch.zeros_like(logits).scatter_(1, y[:, None], 1.0)
+        self._p = logits.to(self._wide).softmax(1)
+        target = y if y.is_floating_point() else torch.zeros_like(self._p).scatter_(1, y[:, None], 1.0)
         self._mass = target.sum(1, keepdim=True)
-        return (self._p * self._mass - target) * (self._scale / len(logits))
+        return ((self._p * self._mass - target) * (self._scale / len(logits))).to(self._dtype)
 
     def _second(self, inner: dict[int, Tensor], move: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Derivatives by the input and by the probabilities of the labels, along the slots' moves and the input's."""
@@ -161,33 +165,34 @@ class Fast:
         assert moved is not None
         centered = moved - (p * moved).sum(1, keepdim=True)
         factor = self._scale / len(p)
-        pulled = self.program.pull(p * centered * self._mass * factor, inner)
+        pulled = self.program.pull((p * centered * self._mass * factor).to(self._dtype), inner)
         assert pulled is not None
-        return pulled, -factor * centered
+        return pulled.to(self._wide), -factor * centered
 
     def _compared(self) -> float:
         """The distance; leaves its derivative in the slots' moves."""
         if self._paired is None:
-            gradient = {slot.name: slot.natural(slot.gradient) for slot in self._formed if slot.gradient is not None}
+            formed = self._parts(self._gradient.to(self._wide))
+            gradient = {slot.name: slot.natural(part) for slot, part in zip(self._formed, formed)}
             value, cotangents = self._compare({**gradient, **self._unused})
             for slot in self._formed:
                 assert slot.gradient is not None
                 slot.gradient.copy_(slot.own(cotangents[slot.name]))
                 slot.move = slot.gradient
             return float(value)
-        formed, sent = self._gradient, self._sent
+        formed, sent = self._gradient.to(self._wide), self._sent
         apart = (formed - sent).norm().square() if self._paired.asks_gap else formed.new_zeros(())
-        totals = torch.stack([torch.dot(formed, sent), torch.dot(formed, formed), apart]).tolist()
-        for matrix in self._ghosts:
-            pair, own = matrix.products().tolist()
-            totals[0], totals[1] = totals[0] + pair, totals[1] + own
+        found = torch.stack([torch.dot(formed, sent), torch.dot(formed, formed), apart])
+        if self._ghosts:
+            found[:2] += torch.stack([matrix.products() for matrix in self._ghosts]).sum(0)
+        totals = found.tolist()
         products = Products(inner=totals[0], squared=totals[1], gap=totals[2] + self._alien)
-        found = self._paired.combine(products, self.length)
-        self._turn(found)
-        return found.value
+        combined = self._paired.combine(products, self.length)
+        self._turn(formed, combined)
+        return combined.value
 
-    def _turn(self, found: Combined) -> None:
-        self._gradient.mul_(found.along).add_(self._sent, alpha=found.across)
+    def _turn(self, formed: Tensor, found: Combined) -> None:
+        self._gradient.copy_(formed.mul_(found.along).add_(self._sent, alpha=found.across))
         for slot in self._formed:
             slot.move = slot.gradient
         for matrix in self._ghosts:

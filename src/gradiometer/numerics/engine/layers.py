@@ -83,7 +83,9 @@ def _convolution(module: nn.Conv2d, before: Tensor, names: Mapping[int, str], *,
     )
     weight, bias = _slot(module.weight, names), _slot(module.bias, names)
     assert weight is not None
-    way = choice.convolution(geometry, ghosts=ghosts and weight.name != "")
+    # The rule's rates are those of 32-bit floats on a CPU; units for matrices, elsewhere, are what torch's kernels are made for.
+    measured = before.device.type == "cpu" and before.dtype.itemsize > 2
+    way = choice.convolution(geometry, ghosts=ghosts and weight.name != "") if measured else "direct"
     shape = module.weight.shape
     if way.startswith("winograd"):
         weight.own = winograd.slot_layout

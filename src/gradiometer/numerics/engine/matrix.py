@@ -54,7 +54,9 @@ class Matrix:
         """<G, T> and |G|^2 of a ghost, [2]."""
         self._image, self._kernel = self._sent_up(self._rows), self._rows @ self._rows.t()
         self._overlap = self._delta @ self._delta.t()
-        return torch.stack([(self._delta * self._image).sum(), (self._overlap * self._kernel).sum()])
+        wide = torch.promote_types(self._delta.dtype, torch.float32)
+        pair, own = self._delta * self._image, self._overlap * self._kernel
+        return torch.stack([pair.sum(dtype=wide), own.sum(dtype=wide)])
 
     def tangent(self, move: Moves) -> Moves:
         """The move of y."""

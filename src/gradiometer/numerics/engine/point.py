@@ -16,8 +16,12 @@ Penalty = Callable[[Batch, Inputs], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """The objective at one unknown: its value, the distance alone, and the derivative by every unknown tensor."""
+    """The objective at one unknown: its value, the distance alone, and the derivative by every unknown tensor.
+
+    `mixed`: computed in mixed precision; good to descend, not to compare.
+    """
 
     value: float
     distance: float
     gradient: list[Tensor]
+    mixed: bool = False
