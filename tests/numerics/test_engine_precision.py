@@ -56,14 +56,18 @@ def test_it_is_only_taken_where_it_is_fit(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(module, "has_units", lambda device: units)
         monkeypatch.setattr(module, "pays", lambda mixed, single, device: quick)
         engine, at = prepared("lenet", Cosine(), **options)
-        return engine.computed, at(True).mixed
+        mixed = at(True).mixed
+        return engine.computed, mixed
 
     assert computed(True, True)[1]
-    assert computed(True, False) == computed(False, True) == ("float32", False)
+    assert computed(False, True) == ("float32", False)
+    assert computed(True, False) == ("float32: bfloat16 does not pay", False)
     assert computed(True, True, precision="float32") == ("float32", False)
     assert computed(True, True, general=True) == ("float32", False)
     monkeypatch.setattr(module, "MIXED", 1e-4)
-    assert computed(True, True) == ("float32", False), "off by more than its tolerance"
+    found, mixed = computed(True, True)
+    assert found.startswith("float32: bfloat16 is off by")
+    assert not mixed
 
 
 def test_units_are_asked_of_the_device_not_of_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def side_by_side(
         return descend(trials, together)
     together(True)
     # The engine chooses its path at its first call, by the first start: here, before processes share it.
-    trials[0].objective(trials[0].unknowns, trials[0].consensus)
+    trials[0].objective(trials[0].unknowns, trials[0].consensus, False)
     board = Board(trials, jobs) if compare else None
     processes, pipes = list[Any](), dict[Any, list[Trial]]()
     try:

@@ -60,6 +60,7 @@ class Engine:
     _path: str = field(default="", init=False)
     _fast: Fast | None = field(default=None, init=False)
     _mixed: Fast | None = field(default=None, init=False)
+    _refused: str = field(default="", init=False)
     _conditioner: Conditioner | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -82,9 +83,11 @@ class Engine:
 
     @property
     def computed(self) -> str:
-        """The type of the numbers: of all evaluations, or of those that are not compared and of the others."""
+        """The type of the numbers, of those that are not compared and of the others; and why 16 bits are refused where they were tried."""
         own = str(next(iter(self.sent.values())).dtype).removeprefix("torch.")
-        return own if self._mixed is None else f"bfloat16 before the last phase, {own} there and in all scores"
+        if self._mixed is not None:
+            return f"bfloat16 before the last phase, {own} there and in all scores"
+        return own + (f": bfloat16 {self._refused}" if self._refused else "")
 
     def __call__(
         self, unknowns: Sequence[Tensor], decode: Decode, penalty: Penalty | None = None, *, mixed: bool = False
@@ -155,14 +158,19 @@ class Engine:
             mixed = self._prepared(batch, copy.deepcopy(self.model).bfloat16())
             off = self._disagreement(mixed, unknowns, decode, penalty)
         except Exception:  # an operation that has no kernel for this type
+            self._refused = "fails"
             return None
         if not off <= MIXED:
+            self._refused = f"is off by {off:.0e}"
             return None
 
         def step(path: Fast) -> Callable[[], Point]:
             return lambda: path(unknowns, decode, penalty)
 
-        return mixed if asked or pays(step(mixed), step(fast), x.device) else None
+        if asked or pays(step(mixed), step(fast), x.device):
+            return mixed
+        self._refused = "does not pay"
+        return None
 
     def _prepared(self, batch: Batch, model: nn.Module | None = None) -> Fast:
         """Args: model: this one in another precision."""

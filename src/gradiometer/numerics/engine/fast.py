@@ -172,8 +172,8 @@ class Fast:
     def _compared(self) -> float:
         """The distance; leaves its derivative in the slots' moves."""
         if self._paired is None:
-            formed = self._parts(self._gradient.to(self._wide))
-            gradient = {slot.name: slot.natural(part) for slot, part in zip(self._formed, formed)}
+            parts = self._parts(self._gradient.to(self._wide))
+            gradient = {slot.name: slot.natural(part) for slot, part in zip(self._formed, parts)}
             value, cotangents = self._compare({**gradient, **self._unused})
             for slot in self._formed:
                 assert slot.gradient is not None

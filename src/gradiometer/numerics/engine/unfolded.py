@@ -47,14 +47,34 @@ class Windows:
     def __init__(self, geometry: Geometry) -> None:
         g, (n, _, height, width) = geometry, geometry.shape
         (up, left), self._sides = g.padding, (n, height, width)
+        self._geometry = g
+        self._frame: tuple[Tensor, Tensor] | None = None
         found = windows(numbers(n, height, width, up, left, up, left), g.kernel, g.stride, g.dilation)
         self.count = n * g.sides[0] * g.sides[1]
         self._rows = None if g.kernel == g.stride == (1, 1) and not any(g.padding) else Rows(found, n * height * width)
 
     def gather(self, value: Tensor) -> Tensor:
         """[n, c, h, w] to [count, kernel * kernel * c]."""
-        rows = last(value)
-        return rows if self._rows is None else self._rows.take(rows).view(self.count, -1)
+        if self._rows is None:
+            return last(value)
+        if self._frame is None:
+            self._frame = self._framed(value)
+        room, seen = self._frame
+        room.copy_(value.permute(0, 2, 3, 1))
+        return seen.reshape(self.count, -1)
+
+    def _framed(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Room for the picture in a frame of zeros, and all windows as a view of it: a window's row lies together in memory."""
+        g, (n, height, width), channels = self._geometry, self._sides, value.shape[1]
+        up, left = g.padding
+        tall, wide = height + 2 * up, width + 2 * left
+        framed = value.new_zeros(n, tall, wide, channels)
+        across, down = channels, wide * channels
+        seen = framed.as_strided(
+            (n, *g.sides, *g.kernel, channels),
+            (tall * down, g.stride[0] * down, g.stride[1] * across, g.dilation[0] * down, g.dilation[1] * across, 1),
+        )
+        return framed[:, up : up + height, left : left + width], seen
 
     def scatter(self, rows: Tensor, channels: int) -> Tensor:
         """The transpose of `gather`."""
