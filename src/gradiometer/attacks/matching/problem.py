@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -67,8 +68,12 @@ class Problem:
 
     def project(self, unknowns: Sequence[Tensor]) -> list[Tensor]:
         """Pictures brought back to their limits, if the attack is boxed."""
-        x = self.field.clamp(unknowns[0]) if self.boxed else unknowns[0]
+        x = unknowns[0].clamp(*self._box) if self.boxed else unknowns[0]
         return [x, *unknowns[1:]]
+
+    @cached_property
+    def _box(self) -> tuple[Tensor, Tensor]:
+        return self.field.bounds(self.like)
 
     def slope(self, unknowns: Sequence[Tensor]) -> Slope:
         """The update around these unknowns, linear."""
@@ -79,7 +84,8 @@ class Problem:
 
         def penalty(batch: Batch, inputs: Inputs) -> Tensor:
             at = Iterate(x=batch["x"], consensus=consensus, inputs=inputs)
-            return torch.stack([term.penalty(at) for term in self.terms]).sum()
+            first, *others = (term.penalty(at) for term in self.terms)
+            return sum(others, first)
 
         return self.engine(unknowns, self.decode, penalty if self.terms else None, mixed=mixed)
 

@@ -31,12 +31,12 @@ class Matrix:
 
     def __init__(self, weight: Slot, rows: int, *, ghost: bool = False) -> None:
         self.slot, self.ghost, self._count = weight, ghost, rows
-        self._up, self._down = Packed(weight.value, rows), Packed(weight.value.t().contiguous(), rows)
+        self._up, self._down = Packed(weight.value, rows), Packed(weight.value.t(), rows)
         self.along = self.across = 0.0
 
     def send(self, sent: Tensor) -> None:
         """Takes T [out, in], what a ghost is compared with."""
-        self._sent_up, self._sent_down = Packed(sent, self._count), Packed(sent.t().contiguous(), self._count)
+        self._sent_up, self._sent_down = Packed(sent, self._count), Packed(sent.t(), self._count)
 
     def forward(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """[r, in] to [r, out]."""

@@ -41,16 +41,19 @@ def _packs() -> bool:
 
 
 class Packed:
-    """Multiplies `rows` rows with the transpose of a constant matrix [out, in].
+    """Multiplies `rows` rows with the transpose of a constant matrix [out, in], of which no copy is made unless it is packed.
 
     Args:
         rows: how many rows come; other counts work as well, without the gain.
     """
 
     def __init__(self, matrix: Tensor, rows: int) -> None:
-        self._matrix, self._transposed, self._rows = matrix, matrix.t(), rows
+        self._transposed, self._rows = matrix.t(), rows
         fits = matrix.dtype == torch.float32 and matrix.device.type == "cpu" and rows > 1 and matrix.numel() > 4096
-        self._packed = torch.ops.mkl._mkl_reorder_linear_weight(matrix, rows) if fits and _packs() else None
+        self._packed: Tensor | None = None
+        if fits and _packs():
+            self._matrix = matrix.contiguous()
+            self._packed = torch.ops.mkl._mkl_reorder_linear_weight(self._matrix, rows)
 
     def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
         """[rows, in] to [rows, out]."""
