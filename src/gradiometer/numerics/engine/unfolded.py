@@ -61,7 +61,7 @@ class Windows:
             self._frame = self._framed(value)
         room, seen = self._frame
         room.copy_(value.permute(0, 2, 3, 1))
-        return seen.reshape(self.count, -1)
+        return seen.clone(memory_format=torch.contiguous_format).view(self.count, -1)  # later passes read it again
 
     def _framed(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Room for the picture in a frame of zeros, and all windows as a view of it: a window's row lies together in memory."""
