@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from nvflare.apis.workspace import Workspace
 from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare.job_config.api import FedJob
 from nvflare.private.fed.app.fl_conf import create_privacy_manager
+from nvflare.private.fed.simulator.simulator_app_runner import SimulatorClientRunManager
+from nvflare.private.fed.utils.fed_utils import create_job_processing_context_properties
 
 from gradiometer.attacks import LinearBias
 from gradiometer.core import BadConfig, Client, Data, Defense, Recipe, Unsupported, derive, load_update
@@ -58,9 +61,9 @@ def client(digits_data: Data) -> Client:
 class Site:
     """A site's filters, in both chains as NVFlare makes them: an object for each."""
 
-    def __init__(self, folder: Path, *make, source="JOB") -> None:
+    def __init__(self, folder: Path, *make, source="JOB", name="site-1") -> None:
         folder.mkdir(exist_ok=True)
-        self.folder, self.chains = folder, {}
+        self.folder, self.name, self.chains = folder, name, {}
         for chain_type in ("task_data", "task_result"):
             self.chains[chain_type] = [one() for one in make]
             for part in self.chains[chain_type]:
@@ -70,7 +73,7 @@ class Site:
     def context(self) -> FLContext:
         told = FLContext()
         told.set_prop(FLContextKey.APP_ROOT, str(self.folder), private=True, sticky=True)
-        told.set_prop(ReservedKey.IDENTITY_NAME, "site-1", private=False, sticky=True)
+        told.set_prop(ReservedKey.IDENTITY_NAME, self.name, private=False, sticky=True)
         return told
 
     def ask(self, task: Shareable, answer, calls=None) -> Shareable:
@@ -129,6 +132,35 @@ def test_what_leaves_is_defended_as_in_process(client, tmp_path, kind, torch_ten
     want = defended(raw, defense, {}, rng=derive(5, 2, "site-1", "defense"))
     for name, value in delta_of(reply, client.model).items():
         torch.testing.assert_close(value, want[name], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("defense", [chain(Clip(bound=1.0), GaussianNoise(std=0.01)), Quantize(bits=8)], ids=str)
+def test_flowers_mod_sends_the_very_same(client, tmp_path, defense) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # typer's use of click, while Flower is imported
+        pytest.importorskip("flwr")
+        from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+        from flwr.supercore.task_identity import TaskIdentity
+
+        from gradiometer.federation import flower
+
+    def record(data):
+        return ArrayRecord({name: Array(np.asarray(value)) for name, value in data.items()})
+
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+    state = {name: value.numpy() for name, value in client.model.state_dict().items()}
+    trained = from_shareable(answering()(state)).data
+    asked = RecordDict({"arrays": record(state), "config": ConfigRecord({"server-round": 3})})
+    mod = flower.Defend(defense, client.model, seed=5)
+    theirs = mod(
+        Message(asked, dst_node_id=0, message_type="train"),
+        Context(1, 0, {"partition-id": 0}, RecordDict(), {}),
+        lambda told, _: Message(RecordDict({"arrays": record(trained)}), reply_to=told),
+    )
+    site = Site(tmp_path, lambda: Defend(defense, client.model, seed=5), name="0")
+    ours = from_shareable(site.ask(task(client.model.state_dict(), round=2), answering())).data
+    for name, array in theirs.content["arrays"].items():
+        assert (array.numpy() == ours[name]).all()
 
 
 def test_buffers_travel_and_are_part_of_the_update(client, tmp_path) -> None:
@@ -381,6 +413,18 @@ def test_a_sites_own_policy_covers_a_job_that_asks_for_nothing(named, tmp_path) 
     left = delta_of(apply_filters("task_result_filters", reply, fl_ctx, {}, "any task", "out"), net)
     assert sum(float(v.square().sum()) for v in left.values()) ** 0.5 == pytest.approx(0.5, rel=1e-4)
     assert (tmp_path / "sent" / "round-0000-site-1.safetensors").exists()
+
+
+def test_the_simulator_does_not_apply_a_sites_policy(tmp_path) -> None:
+    """As the documentation says. Where this fails, NVFlare has changed for the better."""
+    told = {"name": "job"}
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "simulate_job").mkdir()
+    (tmp_path / "simulate_job" / "meta.json").write_text(json.dumps(told))
+    workspace = Workspace(str(tmp_path), "site-1")
+    here = SimulatorClientRunManager.create_job_processing_context_properties(None, workspace, "simulate_job")
+    assert here == {FLContextKey.JOB_META: told}
+    assert FLContextKey.SCOPE_OBJECT in create_job_processing_context_properties(workspace, "simulate_job")
 
 
 def test_the_lines_of_the_documentation_run(tmp_path, monkeypatch) -> None:

@@ -22,7 +22,7 @@ from gradiometer.core import (
     derive,
     load_update,
 )
-from gradiometer.defenses import BatchNormToGroupNorm, ClientDP, Clip, GaussianNoise, Quantize, chain
+from gradiometer.defenses import DPSGD, BatchNormToGroupNorm, ClientDP, Clip, GaussianNoise, Quantize, chain
 from gradiometer.federation import FedAvg, Federation, advance, begin, deal
 from gradiometer.federation.exchange import count_of, read_exchange, read_model
 from gradiometer.federation.local import draw
@@ -99,8 +99,9 @@ def test_what_does_not_fit_is_refused(client: Client) -> None:
 
 
 def test_what_cannot_be_done_on_the_way_out_is_said_at_once(client: Client) -> None:
-    with pytest.raises(Unsupported, match="works on the model"):
-        Protection(defense=chain(Clip(bound=1.0), BatchNormToGroupNorm()), model=client.model)
+    for defense in (chain(Clip(bound=1.0), BatchNormToGroupNorm()), DPSGD()):
+        with pytest.raises(Unsupported, match="works on the model"):
+            Protection(defense=defense, model=client.model)
     with pytest.raises(Unsupported, match="part in the sum"):
         Protection(defense=ClientDP(), model=client.model)
     with pytest.raises(BadConfig, match="return weights"):

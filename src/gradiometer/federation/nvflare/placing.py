@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.job_config.defs import FilterType
@@ -17,16 +17,18 @@ from gradiometer.core.dotted import load_dotted
 TASKS = (AppConstants.TASK_TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUBMIT_MODEL)
 """The tasks in which NVFlare's own workflows move models."""
 
-Kind = TypeVar("Kind")
 
-
-def named(value: Kind | str, kind: type[Kind], what: str) -> Kind:
+def named(value: Any, kind: Any, what: str) -> Any:
     """The thing itself, or what `package.module:name` names on this machine.
+
+    Args:
+        kind: class that it must be of.
+        what: it is, for errors.
 
     Raises:
         BadConfig: there is no such thing, or it is something else.
     """
-    found: Any = load_dotted(value) if isinstance(value, str) else value
+    found = load_dotted(value) if isinstance(value, str) else value
     if not isinstance(found, kind):
         raise BadConfig(f"{what} is a {type(found).__name__}, and not a {kind.__name__}")
     return found
