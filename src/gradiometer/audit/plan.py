@@ -99,8 +99,8 @@ def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = 
         specs = document.get(kind, [])
         if isinstance(specs, list) and not live:
             resolved[kind] = _spelled(specs, kind, faults)
-    if isinstance(document.get("train"), Mapping) and document["train"].get("strategy") is not None:
-        resolved["train"] = {**document["train"], "strategy": _strategy(document["train"]["strategy"], faults)}
+    if isinstance(document.get("train"), Mapping):
+        resolved["train"] = {**document["train"], **_server_side(document["train"], faults)}
     clients = document.get("client")
     if isinstance(clients, list):
         resolved["client"] = [_client(spec, faults, ("client", i)) for i, spec in enumerate(clients)]
@@ -134,12 +134,18 @@ def _spelled(specs: list[Any], kind: str, faults: list[Fault]) -> list[Any]:
     return out
 
 
-def _strategy(spec: Any, faults: list[Fault]) -> dict[str, Any] | None:
-    from gradiometer.federation import STRATEGIES
+def _server_side(train: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
+    """Strategy and aggregation with every default written out."""
+    from gradiometer.federation import AGGREGATIONS, STRATEGIES
 
-    target, settings = resolve(spec, STRATEGIES, "strategy", faults, ("train", "strategy"))
-    made = None if target is None else call(target, settings, faults, ("train", "strategy"))
-    return None if made is None else spell(made)
+    told: dict[str, Any] = {}
+    aggregations = {name: thing for name, (thing, _) in AGGREGATIONS.items()}
+    for kind, known in (("strategy", STRATEGIES), ("aggregation", aggregations)):
+        if train.get(kind) is not None:
+            target, settings = resolve(train[kind], known, kind, faults, ("train", kind))
+            made = None if target is None else call(target, settings, faults, ("train", kind))
+            told[kind] = None if made is None else spell(made)
+    return told
 
 
 def _known_choices(resolved: Mapping[str, Any], kind: str, faults: list[Fault]) -> None:
