@@ -86,8 +86,8 @@ def run_training(
 def _in_flower(plan: Plan, federations: dict[str, Federation], folder: Path, identity: str) -> list[Trained]:
     from gradiometer.federation.flower.deployment import deployment
 
-    if plan.train.aggregation or plan.train.dropout:
-        raise Unsupported("secure aggregation and dropouts are played in this process only")
+    if plan.train.dropout:
+        raise Unsupported("dropouts are drawn in this process only", fix="leave dropout out, or stop nodes yourself")
     from .flower import train_in_flower
 
     nodes = len(next(iter(federations.values())).members)

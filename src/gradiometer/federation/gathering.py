@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from gradiometer.core import BadInput, Batch, Values, derive
+from gradiometer.core import BadInput, Values, concatenate, derive
 
 from .local import Contribution
 from .secure_aggregation import SecureAggregation
@@ -119,13 +118,12 @@ class Masked:
         )
 
 
-def joined(sent: list[Contribution], mean: Mean, values: Values) -> Contribution:
+def summed(sent: list[Contribution], mean: Mean, values: Values) -> Contribution:
     """The one thing that the server was shown of several messages: their sum, all of their examples behind it."""
-    batches = [one.batch for one in sent]
     return Contribution(
         values=values,
         buffers=mean.buffers,
-        batch=Batch({name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}),
+        batch=concatenate([one.batch for one in sent]),
         wire_bytes=mean.uplink_bytes,
         defense_seconds=sum(one.defense_seconds for one in sent),
     )

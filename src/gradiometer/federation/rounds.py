@@ -10,14 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from gradiometer.core import (
-    BadConfig,
     BadInput,
     Batch,
-    Client,
-    Defense,
     GradiometerError,
     Memory,
-    Unsupported,
     Update,
     all_finite,
     clone_model,
@@ -25,66 +21,15 @@ from gradiometer.core import (
     trainable,
 )
 
-from .gathering import Masked, Mean, Plain, joined
+from .federation import Federation
+from .gathering import Masked, Mean, Plain, summed
 from .local import Contribution, as_update, contribute, draw
 from .measuring import Accuracy, measure
-from .members import Member
 from .secure.record import Refused
-from .secure_aggregation import SecureAggregation
-from .strategy import Moments, Strategy
+from .strategy import Moments
 
 Seen = Callable[[int | None, Update, Batch], None]
 """Told of all that the server sees: whose it is (None: the sum over all), the update, and the examples behind it."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Federation:
-    """All that does not change from round to round.
-
-    Args:
-        client: model, loss and recipe that all members share.
-        strategy: of the server; it may have its say in the recipe.
-        defense: of every client.
-        examples: that a member draws for a round; None: all that it has.
-        test: common held-out examples.
-        aggregation: what shows the server the sum alone; None: it sees every message.
-        dropout: chance of every member to answer no more in a round, after it shared its secrets.
-    """
-
-    client: Client
-    members: tuple[Member, ...]
-    strategy: Strategy
-    defense: Defense = field(default_factory=Defense)
-    examples: int | None = None
-    test: Batch | None = None
-    seed: int = 0
-    aggregation: SecureAggregation | None = None
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        sends, wanted = self.client.recipe.sends, self.strategy.sends
-        if sends != wanted:
-            raise BadConfig(
-                f"{type(self.strategy).__name__} needs clients that send a {wanted}, and these send a {sends}",
-                fix=f'set sends = "{wanted}" in the recipe, or choose another strategy',
-            )
-        if not 0 <= self.dropout < 1:
-            raise BadConfig(f"dropout is a chance in [0, 1), got {self.dropout}")
-        if self.aggregation is not None:
-            self.aggregation.settings(round=0, clients=len(self.members), length=1)
-        for batch in (self.test, *(part for m in self.members for part in (m.train, m.test))):
-            if batch is not None and ("y" not in batch or batch["y"].is_floating_point()):
-                raise Unsupported("federated training measures accuracy, which needs integer labels `y`")
-
-    @property
-    def most(self) -> int:
-        """Examples that the largest member trains on in a round."""
-        return max(min(member.train.size, self.examples or member.train.size) for member in self.members)
-
-    def gone(self, number: int) -> frozenset[int]:
-        """Members that answer no more in this round."""
-        drawn = torch.rand(len(self.members), generator=derive(self.seed, "dropout", number))
-        return frozenset((drawn < self.dropout).nonzero().flatten().tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +142,7 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
         values = _released(federation, mean, number)
         if arrived:
             total = {name: value * mean.clients for name, value in values.items()}
-            show(None, joined(arrived, mean, total), mean.clients)
+            show(None, summed(arrived, mean, total), mean.clients)
         moved, moments = federation.strategy.step(trainable(state.model), values, state.moments, number)
         model = _with(state.model, moved, mean.buffers)
         if not all(map(all_finite, moved.values())):
@@ -216,13 +161,12 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
 
 
 def _gathering(federation: Federation, model: nn.Module, number: int) -> Plain | Masked:
-    alike = federation.defense.aggregates()
     if federation.aggregation is None:
-        return Plain(alike=alike)
+        return Plain(alike=federation.most is None)
     return Masked(
         federation.aggregation,
         invited=len(federation.members),
-        most=None if alike else federation.most,
+        most=federation.most,
         before=dict(model.named_buffers()),
         seed=federation.seed,
         round=number,
