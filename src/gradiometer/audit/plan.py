@@ -180,8 +180,15 @@ def _threat(spec: Any, faults: list[Fault]) -> dict[str, Any]:
     base = {field.name: getattr(THREATS[name], field.name) for field in fields(Threat)}
     switches = {key: value for key, value in spec.items() if key != "name"}
     made = call(Threat, base | switches, faults, ("threat",))
-    if made is not None and made.clients != 1:
-        faults.append(Fault(("threat", "clients"), "audits of sums over several clients are not built: clients = 1"))
+    if made is not None and made.clients < 1:
+        faults.append(Fault(("threat", "clients"), f"at least one client is in a sum, got {made.clients}"))
+    if made is not None and made.clients > 1 and (made.rounds > 1 or made.tamper):
+        faults.append(
+            Fault(
+                ("threat", "clients"),
+                "a sum over clients is observed in one round, by a server that sends its honest model",
+            )
+        )
     if made is not None and made.rounds < 1:
         faults.append(Fault(("threat", "rounds"), f"at least one round is observed, got {made.rounds}"))
     return {} if made is None else {"name": name} | {f.name: getattr(made, f.name) for f in fields(Threat)}
