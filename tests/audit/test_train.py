@@ -144,7 +144,6 @@ aggregation = { name = "SecureAggregation", threshold = 3, clip = 4.0 }
 
 
 def test_under_secure_aggregation_the_sum_is_all_that_is_recorded_and_attacked(tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
     plan = parse_plan("seed = 8\n" + PLAN[: PLAN.index("recipe")] + SECURE)
     assert plan.train.aggregation == {"name": "SecureAggregation", "clip": 4.0, "bits": 16, "threshold": 3}
     result = run_training(plan, tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # typer's use of click, while Flower is imported
@@ -61,13 +62,33 @@ def run(one: Federation, place: Path, rounds: int = 2, wrap=lambda app: app) -> 
     return [json.loads(line) for line in (place / "server" / "replies.jsonl").read_text().splitlines()]
 
 
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm, self.head = nn.Linear(64, 12), nn.BatchNorm1d(12), nn.Linear(12, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.inner(x.flatten(1)))))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"strategy": FedAdam(lr=0.02)}, {"defense": ClientDP(clients=4, noise_multiplier=0.1)}],
     ids=["mean", "adam", "noise in parts"],
 )
 def test_the_same_sums_and_weights_as_in_process(federation, tmp_path, changes) -> None:
-    one = replace(federation, **changes)
+    compare(replace(federation, **changes), tmp_path)
+
+
+def test_buffers_travel_under_the_masks(federation, tmp_path) -> None:
+    torch.manual_seed(0)
+    recipe = replace(federation.client.recipe, mode="train")
+    client = replace(federation.client, model=Normed(), recipe=recipe)
+    compare(replace(federation, client=client, aggregation=replace(SECURE, clip=4.0)), tmp_path)
+
+
+def compare(one: Federation, tmp_path: Path) -> None:
+    """Two rounds in process and in Flower: what the server sees of each, and how good its models are."""
     told, state = [], begin(one)
     for _ in range(2):
         state = advance(one, state, seen=lambda *seen: told.append(seen))
@@ -79,6 +100,8 @@ def test_the_same_sums_and_weights_as_in_process(federation, tmp_path, changes) 
         assert want.wire_bytes == pytest.approx(line["wire_bytes"], rel=0.01)
         for name, value in want.values.items():
             torch.testing.assert_close(found.values[name], value, atol=1e-4 * (want.round + 0.1), rtol=0)
+        for name, value in (want.buffers or {}).items():
+            torch.testing.assert_close(found.buffers[name], value, atol=1e-4, rtol=0)
     assert len(list((tmp_path / "sent").iterdir())) == 8, "what clients keep of their own updates stays with them"
     accuracy = [
         json.loads(line)["accuracy"] for line in (tmp_path / "server" / "server.jsonl").read_text().splitlines()
@@ -209,6 +232,22 @@ def test_a_server_that_goes_around_the_protocol_gets_nothing(client) -> None:
     refused(client(changed(invitation, stage="undress")), "no stage")
     refused(client(deliveries), "'refused'")
     assert client.trained == 0, "without keys that were exchanged for it, the client does not even train"
+
+
+def test_secrets_are_kept_between_stages_and_no_longer(federation, tmp_path) -> None:
+    kept = []
+
+    def looking(app):
+        def call(message, context):
+            reply = app(message, context)
+            kept.append((message.content["gradiometer.masked"]["stage"], {*context.state["gradiometer.mask"]}))
+            return reply
+
+        return call
+
+    run(federation, tmp_path, 1, looking)
+    assert {stage for stage, names in kept if "secrets" in names} == {"advertise", "share", "mask", "consent"}
+    assert all(names == {"after", "kind", "client", "stage"} for stage, names in kept if stage == "open")
 
 
 def test_a_stage_is_answered_once(federation, tmp_path) -> None:

@@ -27,7 +27,8 @@ class Mask(Mod):
     """Answers the five stages of `SecureGrid`; the client trains in the third. Put it first in the list of mods.
 
     The mods behind it see the client's own update. What they pass on is masked, and nothing else of the reply leaves: no
-    arrays, no metrics. What a client knows between two stages, secrets included, is kept in its node's own state.
+    arrays, no metrics. What a client knows between two stages, secrets included, is kept in its node's own state until
+    the round ends.
 
     Args:
         model: the architecture that is trained; anything else that a server sends is refused.
@@ -54,7 +55,9 @@ class Mask(Mod):
             raise
         finally:
             played = after if client.settings is None else max(after, client.settings.round)
-            context.state[PLACE] = ConfigRecord({AFTER: played, **save_client(client)})
+            ended = client.stage in ("done", "refused")  # then no secret is kept
+            left = SecureClient(member=client.member, stage=client.stage) if ended else client
+            context.state[PLACE] = ConfigRecord({AFTER: played, **save_client(left)})
         return Message(request(stage, sent), reply_to=message)
 
     def outgoing(self, exchange: object, reply: Message, context: Context) -> Message:
@@ -76,7 +79,9 @@ class Mask(Mod):
     ) -> Record:
         """The client's update under its masks."""
         settings, number = client.settings, round_of(message.content)
-        if settings is None or settings.round != number or settings.length != self._length:
+        if client.stage != "mask" or settings is None:
+            raise Refused(f"asked to mask, but this client's next stage is {client.stage!r}: nothing is sent")
+        if settings.round != number or settings.length != self._length:
             raise Refused("keys were exchanged for another round, or for another model")
         received = model_of(message.content, self.model)
         reply = call_next(message, context)
