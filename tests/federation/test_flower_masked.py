@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 import runpy
 import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -154,12 +156,15 @@ class Client0:
 
     def __init__(self, federation: Federation, place: Path) -> None:
         self.heard: list[Message] = []
+        self.answers: list[Message] = []
 
         def listening(app):
             def call(message, context):
+                reply = app(message, context)
                 if context.node_id == 0:
                     self.heard.append(message)
-                return app(message, context)
+                    self.answers.append(reply)
+                return reply
 
             return call
 
@@ -201,6 +206,7 @@ def test_only_masked_words_leave_and_keys_are_new_in_every_round(client) -> None
     invitation, roster, *_ = client.heard
     reply = client(invitation)
     assert [*reply.content] == ["gradiometer.masked"]
+    assert [*client.answers[2].content] == ["gradiometer.masked", "gradiometer.masked.words"]
     assert "secrets" not in reply.content["gradiometer.masked"]
     refused(client(roster), "other keys for this client")
     refused(client(invitation), "a replay")
@@ -248,6 +254,27 @@ def test_secrets_are_kept_between_stages_and_no_longer(federation, tmp_path) -> 
     run(federation, tmp_path, 1, looking)
     assert {stage for stage, names in kept if "secrets" in names} == {"advertise", "share", "mask", "consent"}
     assert all(names == {"after", "kind", "client", "stage"} for stage, names in kept if stage == "open")
+
+
+@pytest.mark.parametrize("damage", ["missing", "longer", "pickle"])
+def test_masked_words_that_cannot_be_read_leave_a_client_out(federation, tmp_path, damage) -> None:
+    def lying(app):
+        def call(message, context):
+            reply = app(message, context)
+            if context.node_id == 2 and "gradiometer.masked.words" in reply.content:
+                words = reply.content["gradiometer.masked.words"]["words"].numpy()
+                made = {
+                    "missing": {},
+                    "longer": {"words": Array(np.append(words, words[:3]))},
+                    "pickle": {"words": Array("object", (1,), "numpy.ndarray", pickle.dumps([1]))},
+                }[damage]
+                reply.content["gradiometer.masked.words"] = ArrayRecord(made)
+            return reply
+
+        return call
+
+    *_, line = sorted(run(federation, tmp_path, 1, lying), key=lambda line: "survivors" in line)
+    assert line["survivors"] == [0, 1, 3]
 
 
 def test_a_stage_is_answered_once(federation, tmp_path) -> None:

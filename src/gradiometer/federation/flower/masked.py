@@ -5,32 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor, nn
 
 from gradiometer.core import BadInput, trainable
 
 from ..secure.record import Record, digest
 
-REQUEST, STAGE = "gradiometer.masked", "stage"
+REQUEST, MASKED, STAGE, WORDS = "gradiometer.masked", "gradiometer.masked.words", "stage", "words"
 
 
 def request(stage: str, record: Record) -> RecordDict:
-    """A record of the protocol as a message of Flower."""
-    return RecordDict({REQUEST: ConfigRecord({STAGE: stage, **record})})
+    """A record of the protocol as a message of Flower, which sends long arrays, and nothing else, in pieces."""
+    told = {name: value for name, value in record.items() if name != WORDS}
+    content = RecordDict({REQUEST: ConfigRecord({STAGE: stage, **told})})
+    words = record.get(WORDS)
+    if isinstance(words, bytes):
+        content[MASKED] = ArrayRecord({WORDS: Array(np.frombuffer(words, np.uint8))})
+    return content
 
 
 def read_request(content: RecordDict) -> tuple[str, Record]:
     """The stage that is asked for, or answered, and its record.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or it cannot be read.
     """
     if REQUEST not in content.config_records:
         raise BadInput("this message takes no part in secure aggregation")
     told: Any = dict(content.config_records[REQUEST])
-    return str(told.pop(STAGE, "")), told
+    stage = str(told.pop(STAGE, ""))
+    if MASKED in content.array_records:
+        try:
+            told[WORDS] = content.array_records[MASKED][WORDS].numpy().tobytes()
+        except (KeyError, ValueError, TypeError, EOFError, OSError) as error:
+            raise BadInput(f"masked words cannot be read: {' '.join(str(error).split())[:100]}") from error
+    return stage, told
 
 
 def parts(model: nn.Module) -> dict[str, Tensor]:
