@@ -319,3 +319,5 @@ def test_the_three_lines_of_the_documentation_run(tmp_path, monkeypatch) -> None
     reply = names["app"](message(net.state_dict()), context())
     assert "AttributeError" in reply.error.reason, "the function that stands for the user's own returns nothing"
     assert (tmp_path / "seen").is_dir()
+    bare = names["secure_app"](message(net.state_dict()), context())
+    assert "no part in secure aggregation" in bare.error.reason, "a server that goes around it gets nothing"
