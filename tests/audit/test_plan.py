@@ -124,7 +124,15 @@ def test_hash_follows_what_results_depend_on():
         ({"client": 3, "attack": "LinearBias"}, "client"),
         ({"client": ["a"], "attack": [3]}, "spelled name"),
         ({"client": [{"name": "a", "target": "x:y"}], "attack": ["LinearBias"], "threat": {"labels": 1}}, "labels"),
-        ({"client": [{"name": "a", "target": "x:y"}], "attack": ["LinearBias"], "threat": {"clients": 3}}, "clients"),
+        ({"client": [{"name": "a", "target": "x:y"}], "attack": ["LinearBias"], "threat": {"clients": 0}}, "clients"),
+        (
+            {
+                "client": [{"name": "a", "target": "x:y"}],
+                "attack": ["LinearBias"],
+                "threat": {"clients": 3, "rounds": 2},
+            },
+            "observed in one round",
+        ),
         ({"client": [{"name": "a", "target": "x:y"}], "attack": ["LinearBias"], "threat": {"rounds": 0}}, "rounds"),
     ],
 )

@@ -10,7 +10,8 @@ import pytest
 from gradiometer.audit import parse_plan
 from gradiometer.audit.schema_training import TrainingResult
 from gradiometer.audit.train import run_training
-from gradiometer.core import BadConfig, load_update
+from gradiometer.core import BadConfig, Threat, load_update
+from gradiometer.defenses import ClientDP
 from gradiometer.models.mlp import mlp
 from gradiometer.report.training import render_training
 
@@ -120,3 +121,61 @@ def test_the_plans_of_template_and_documentation_are_plans() -> None:
     assert parse_plan(
         init_files()["plan.toml"].replace('target = "client:make"', 'model = "mlp"\ndata = "digits"')
     ).train
+
+
+SECURE = """
+recipe = { sends = "gradient" }
+[[attack]]
+name = "RowSum"
+[[attack]]
+name = "LinearBias"
+[[defense]]
+name = "ClientDP"
+clients = 4
+[train]
+rounds = 3
+clients = 4
+examples = 2
+recorded = 2
+record = [0, -1]
+dropout = 0.2
+aggregation = { name = "SecureAggregation", threshold = 3, clip = 4.0 }
+"""
+
+
+def test_under_secure_aggregation_the_sum_is_all_that_is_recorded_and_attacked(tmp_path: Path) -> None:
+    plan = parse_plan("seed = 8\n" + PLAN[: PLAN.index("recipe")] + SECURE)
+    assert plan.train.aggregation == {"name": "SecureAggregation", "clip": 4.0, "bits": 16, "threshold": 3}
+    result = run_training(plan, tmp_path)
+    plain, private = result.runs
+    assert result.aggregation == "SecureAggregation(clip=4, threshold=3)"
+    for run in result.runs:
+        assert [Path(name).name for name in run.updates] == ["round-0000-sum.safetensors", "round-0002-sum.safetensors"]
+        assert {leak.member for leak in run.leaks} == {None}
+        assert run.aggregation_seconds > 0
+        assert [one.clients for one in run.rounds] == [4 - len(one.refused) for one in run.rounds]
+        update = load_update(tmp_path / run.updates[0], model=mlp((1, 8, 8), 10, widths=(16,)))
+        assert (update.clients, update.batch_size) == (run.rounds[0].clients, 2 * run.rounds[0].clients)
+    assert min(one.clients for one in plain.rounds) == 3
+    assert (private.epsilon_of, plain.epsilon) == ("sum", None)
+    everybody = ClientDP(clients=4).epsilon(threat=Threat(rounds=3, clients=4))
+    assert private.epsilon > everybody, "whoever drops out takes its share of the noise along"
+    told = render_training(result, width=200)
+    for said in ("the server sees the sum", "secure aggregation took", "dropped out", "ε is of the sum over members"):
+        assert said in told
+        assert said in render_training(result, "html")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('aggregation = { name = "SecureAggregatio" }', 'no aggregation "SecureAggregatio"; did you mean'),
+        ('aggregation = { name = "SecureAggregation", bit = 3 }', 'no setting "bit"'),
+        ("dropout = 1.0", "dropout"),
+    ],
+)
+def test_faults_of_an_aggregation_are_told_with_their_line(line: str, said: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        parse_plan(PLAN + line + "\n")
+    assert said in str(caught.value)
+    assert "plan.toml:" in str(caught.value)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import re
+import runpy
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # typer's use of click, while Flower is imported
     pytest.importorskip("flwr")
     from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
-    from flwr.serverapp import Grid
     from flwr.supercore.task_identity import TaskIdentity
 
 from gradiometer.attacks import LinearBias
@@ -40,46 +38,7 @@ DEFENSES = {
 }
 
 
-class LocalGrid(Grid):
-    """Hands messages to the client app of each node at once; as in Flower, what a client raises becomes an error reply."""
-
-    def __init__(self, app, nodes: int) -> None:
-        TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
-        self.app, self.count, self.ready = app, itertools.count(1), {}
-        self.contexts = {i: Context(1, i, {"partition-id": i}, RecordDict(), {}) for i in range(nodes)}
-
-    run = property(lambda self: SimpleNamespace(run_id=1))
-
-    def set_run(self, run_id) -> None: ...
-
-    def create_message(self, *_, **__):
-        raise NotImplementedError
-
-    def get_nodes(self):
-        raise NotImplementedError
-
-    def get_node_ids(self):
-        return list(self.contexts)
-
-    def push_messages(self, messages):
-        return [self._pushed(message) for message in messages]
-
-    def pull_messages(self, message_ids):
-        return [self.ready.pop(i) for i in message_ids]
-
-    def send_and_receive(self, messages, *, timeout=None):
-        return self.pull_messages(self.push_messages(list(messages)))
-
-    def _pushed(self, message):
-        node, name = message.metadata.dst_node_id, f"message {next(self.count)}"
-        message.metadata.__dict__["_message_id"] = name
-        try:
-            reply = self.app(message, self.contexts[node])
-        except Exception as error:
-            reply = Message(Error(code=2, reason=repr(error)), reply_to=message)
-        reply.metadata.__dict__["_src_node_id"] = node
-        self.ready[name] = reply
-        return name
+LocalGrid = runpy.run_path(str(Path(__file__).with_name("local_grid.py")))["LocalGrid"]
 
 
 @pytest.fixture
@@ -360,3 +319,5 @@ def test_the_three_lines_of_the_documentation_run(tmp_path, monkeypatch) -> None
     reply = names["app"](message(net.state_dict()), context())
     assert "AttributeError" in reply.error.reason, "the function that stands for the user's own returns nothing"
     assert (tmp_path / "seen").is_dir()
+    bare = names["secure_app"](message(net.state_dict()), context())
+    assert "no part in secure aggregation" in bare.error.reason, "a server that goes around it gets nothing"

@@ -80,14 +80,15 @@ def test_a_mean_weighted_by_examples():
     draw, secure = torch.Generator().manual_seed(0), SecureAggregation(clip=1.0, bits=24)
     messages = [{"w": torch.rand(3, 4, generator=draw) - 0.5, "b": torch.rand(2, generator=draw)} for _ in range(5)]
     counts = [1, 100, 7, 30, 62]
-    mean, sent = secure.mean(messages, counts, most=100, rng=derive(0))
-    for name, value in mean.items():
+    done = secure.mean(dict(enumerate(messages)), dict(enumerate(counts)), most=100, rng=derive(0))
+    for name, value in done.mean.items():
         want = sum(n * message[name] for n, message in zip(counts, messages)) / 200
         assert value.shape == want.shape
         assert (value - want).abs().max() < 1e-6
-    assert sent > 0
+    assert done.uplink > 0
+    assert done.survivors == (0, 1, 2, 3, 4)
     with pytest.raises(BadInput, match="101 examples, where 1 to 100"):
-        secure.mean(messages, [101, 1, 1, 1, 1], most=100, rng=derive(0))
+        secure.mean(dict(enumerate(messages)), {0: 101, 1: 1, 2: 1, 3: 1, 4: 1}, most=100, rng=derive(0))
 
 
 def test_one_client_is_refused(tiny_client, digits_data):

@@ -23,7 +23,6 @@ from gradiometer.core import (
     Unsupported,
     Update,
     derive,
-    play,
 )
 from gradiometer.metrics import score, score_labels, score_presence
 
@@ -77,18 +76,15 @@ def observe(setup: Setup, victim: Victim, number: int, defense: str, attack: Att
     """
     if victim.captured is not None:
         return victim.captured.under(setup.threat)
-    assert victim.data is not None
     rng = derive(setup.plan.seed, "round", victim.name, defense, number)
     memory: Memory = {}
     updates = [
-        play(
-            victim.client,
-            victim.batch(number),
+        victim.play(
+            number,
             rng=rng,
             threat=setup.threat,
             defense=setup.defenses.get(defense),
             attack=attack,
-            public=victim.data.public,
             memory=memory,
             round=i,
         )

@@ -95,7 +95,7 @@ VICTIMS: tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ..
 
 
 def _tried(attack: Attack, client: Client, data: Data, threat: Threat, seed: int, device: str) -> dict[str, Any]:
-    threat = replace(threat, rounds=1)
+    threat = replace(threat, rounds=1, clients=1)
     gains, overlaps = [], []
     if isinstance(attack, PropertyInference):
         data = _marked(data, attack.mark)

@@ -7,7 +7,16 @@ from dataclasses import replace
 import torch
 
 from gradiometer.core import BadConfig, Batch, Data, trainable
-from gradiometer.federation import STRATEGIES, Federation, Member, Strategy, deal, hold_out
+from gradiometer.federation import (
+    AGGREGATIONS,
+    STRATEGIES,
+    Federation,
+    Member,
+    SecureAggregation,
+    Strategy,
+    deal,
+    hold_out,
+)
 
 from .plan import Plan
 from .setup import Setup
@@ -39,6 +48,8 @@ def federation(setup: Setup, defense: str) -> Federation:
         examples=settings.examples,
         test=test,
         seed=plan.seed,
+        aggregation=aggregation(plan),
+        dropout=settings.dropout,
         **given,
     )
 
@@ -47,6 +58,15 @@ def strategy(plan: Plan, sends: str) -> Strategy:
     """The plan's strategy; without one, the plainest that takes what clients send."""
     spec = plan.train.strategy or {"name": "FedSGD" if sends == "gradient" else "FedAvg"}
     return STRATEGIES[spec["name"]](**{key: value for key, value in spec.items() if key != "name"})
+
+
+def aggregation(plan: Plan) -> SecureAggregation | None:
+    """What the plan shows the server instead of every message; None: nothing."""
+    spec = plan.train.aggregation
+    if spec is None:
+        return None
+    thing, _ = AGGREGATIONS[spec["name"]]
+    return thing(**{key: value for key, value in spec.items() if key != "name"})
 
 
 def data_behind(setup: Setup, batch: Batch) -> Data:

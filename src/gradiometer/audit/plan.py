@@ -99,8 +99,8 @@ def make_plan(document: Mapping[str, Any], *, source: str = "plan", text: str = 
         specs = document.get(kind, [])
         if isinstance(specs, list) and not live:
             resolved[kind] = _spelled(specs, kind, faults)
-    if isinstance(document.get("train"), Mapping) and document["train"].get("strategy") is not None:
-        resolved["train"] = {**document["train"], "strategy": _strategy(document["train"]["strategy"], faults)}
+    if isinstance(document.get("train"), Mapping):
+        resolved["train"] = {**document["train"], **_server_side(document["train"], faults)}
     clients = document.get("client")
     if isinstance(clients, list):
         resolved["client"] = [_client(spec, faults, ("client", i)) for i, spec in enumerate(clients)]
@@ -134,12 +134,18 @@ def _spelled(specs: list[Any], kind: str, faults: list[Fault]) -> list[Any]:
     return out
 
 
-def _strategy(spec: Any, faults: list[Fault]) -> dict[str, Any] | None:
-    from gradiometer.federation import STRATEGIES
+def _server_side(train: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
+    """Strategy and aggregation with every default written out."""
+    from gradiometer.federation import AGGREGATIONS, STRATEGIES
 
-    target, settings = resolve(spec, STRATEGIES, "strategy", faults, ("train", "strategy"))
-    made = None if target is None else call(target, settings, faults, ("train", "strategy"))
-    return None if made is None else spell(made)
+    told: dict[str, Any] = {}
+    aggregations = {name: thing for name, (thing, _) in AGGREGATIONS.items()}
+    for kind, known in (("strategy", STRATEGIES), ("aggregation", aggregations)):
+        if train.get(kind) is not None:
+            target, settings = resolve(train[kind], known, kind, faults, ("train", kind))
+            made = None if target is None else call(target, settings, faults, ("train", kind))
+            told[kind] = None if made is None else spell(made)
+    return told
 
 
 def _known_choices(resolved: Mapping[str, Any], kind: str, faults: list[Fault]) -> None:
@@ -174,8 +180,15 @@ def _threat(spec: Any, faults: list[Fault]) -> dict[str, Any]:
     base = {field.name: getattr(THREATS[name], field.name) for field in fields(Threat)}
     switches = {key: value for key, value in spec.items() if key != "name"}
     made = call(Threat, base | switches, faults, ("threat",))
-    if made is not None and made.clients != 1:
-        faults.append(Fault(("threat", "clients"), "audits of sums over several clients are not built: clients = 1"))
+    if made is not None and made.clients < 1:
+        faults.append(Fault(("threat", "clients"), f"at least one client is in a sum, got {made.clients}"))
+    if made is not None and made.clients > 1 and (made.rounds > 1 or made.tamper):
+        faults.append(
+            Fault(
+                ("threat", "clients"),
+                "a sum over clients is observed in one round, by a server that sends its honest model",
+            )
+        )
     if made is not None and made.rounds < 1:
         faults.append(Fault(("threat", "rounds"), f"at least one round is observed, got {made.rounds}"))
     return {} if made is None else {"name": name} | {f.name: getattr(made, f.name) for f in fields(Threat)}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradiometer.core import Batch, Unsupported, derive, play
+from gradiometer.core import Batch, Threat, Unsupported, derive
 from gradiometer.federation import federate
 
 from .setup import UNDEFENDED, Setup
@@ -24,7 +24,7 @@ def price(setup: Setup, victim: Victim, name: str) -> dict[str, Any]:
         `copies`: attacked examples that are public as well. `changed`: of the rounds looked at, in how many the observer saw something else than without the defense.
         `random`: two rounds of the same batch differ. `bytes`, `raw_bytes`, `epsilon`, and `training`.
     """
-    defense = setup.defenses[name]
+    defense, seen_by = setup.defenses[name], Threat(clients=setup.threat.clients)
     rounds = range(min(LOOKS, len(victim.batches)))
     raw = [_sent(setup, victim, i, UNDEFENDED, 0) for i in rounds]
     seen = [_sent(setup, victim, i, name, 0) for i in rounds]
@@ -37,7 +37,7 @@ def price(setup: Setup, victim: Victim, name: str) -> dict[str, Any]:
         "random": not _equal(seen[0].values, again.values) and _equal(raw[0].values, honest.values),
         "bytes": seen[0].wire_bytes,
         "raw_bytes": raw[0].wire_bytes,
-        "epsilon": None if defense is None else defense.epsilon(recipe=victim.client.recipe),
+        "epsilon": None if defense is None else defense.epsilon(recipe=victim.client.recipe, threat=seen_by),
         "training": _trained(setup, victim, name),
     }
 
@@ -46,7 +46,7 @@ def _sent(setup: Setup, victim: Victim, number: int, name: str, draw: int) -> An
     """The update of one round; the client's own randomness is the same for every defense."""
     rng = derive(setup.plan.seed, "price", victim.name, number, draw)
     defense = setup.defenses.get(name)
-    return play(victim.client, victim.batch(number), rng=rng, threat=setup.threat, defense=defense)
+    return victim.play(number, rng=rng, threat=setup.threat, defense=defense)
 
 
 def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

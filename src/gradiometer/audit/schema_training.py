@@ -14,7 +14,9 @@ TRAINING_VERSION: Literal[1] = 1
 class TrainedRound(Record):
     """After one round. Accuracies are None where they were not measured.
 
-    `worst` is the lowest accuracy on a member's own held-out examples, `seconds` wall time without measuring.
+    `worst` is the lowest accuracy on a member's own held-out examples, `seconds` wall time without measuring. `clients` are
+    in the mean, 0 in a lost round. `aggregation_seconds` is CPU time of secure aggregation, members and server together;
+    `clipped` the greatest share of one message's entries that it cut.
     """
 
     number: int
@@ -25,14 +27,20 @@ class TrainedRound(Record):
     seconds: float
     defense_seconds: float
     refused: dict[str, str] = Field(default_factory=dict)
+    clients: int = 0
+    aggregation_seconds: float = 0.0
+    clipped: float = 0.0
 
 
 class TrainedLeak(Record):
-    """One attack on one recorded update; see `federation.leak.Leak`. None: the attack gives no such thing."""
+    """One attack on one recorded update; see `federation.leak.Leak`. None: the attack gives no such thing.
+
+    `member` is None where the update is the sum over all.
+    """
 
     attack: str
     round: int
-    member: int
+    member: int | None
     examples: int
     psnr: float | None
     gain: float | None
@@ -48,10 +56,11 @@ class Trained(Record):
 
     Args:
         first: accuracy before the first round. accuracy: after the last one, with its interval.
-        epsilon: of all rounds together at delta = 1e-5, where the defense proves one; of the released sums, where it adds its
-            noise to those.
+        epsilon: of all rounds together at delta = 1e-5, where the defense proves one; of every `message`, or of the `sum`
+            over members alone, as `epsilon_of` says.
         to_target: rounds until the plan's target was reached; None: not reached, or no target.
         error: why training stopped early, empty where it did not.
+        aggregation_seconds, clipped: of all rounds, and of the worst; see `TrainedRound`.
         updates: recorded, relative to the run folder. leaks: what the plan's attacks read off them.
     """
 
@@ -65,6 +74,9 @@ class Trained(Record):
     seconds: float
     defense_seconds: float
     epsilon: float | None
+    epsilon_of: Literal["message", "sum"] = "message"
+    aggregation_seconds: float = 0.0
+    clipped: float = 0.0
     error: str = ""
     rounds: list[TrainedRound]
     updates: list[str]
@@ -76,6 +88,8 @@ class TrainingResult(Record):
 
     Args:
         strategy: with its settings. split: how examples were dealt, in words. examples: each member trains on.
+        aggregation: what the server is shown in place of every message, empty where it sees all; dropout: chance of every
+            member to answer no more in a round.
         majority: accuracy of always naming the commonest class of the test examples.
     """
 
@@ -85,6 +99,8 @@ class TrainingResult(Record):
     model: str
     parameters: int
     strategy: str
+    aggregation: str = ""
+    dropout: float = 0.0
     split: str
     members: dict[str, int]
     planned: int

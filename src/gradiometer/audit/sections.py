@@ -126,6 +126,9 @@ class TrainSettings(Section):
         record: rounds (from 0; -1 is the last) whose updates are saved for `gradiometer scan`.
         recorded: of how many members, the first ones.
         attack_seconds: for the plan's attacks on one recorded update; 0 attacks none.
+        aggregation: SecureAggregation with its settings: the server sees, and what is recorded and attacked is, the sum
+            over all members; None: it sees every message.
+        dropout: chance of every member to answer no more in a round.
     """
 
     rounds: int = Field(default=50, ge=1)
@@ -142,3 +145,5 @@ class TrainSettings(Section):
     record: list[int] = Field(default=[0, 1, 5, 10, -1])
     recorded: int = Field(default=1, ge=0)
     attack_seconds: Annotated[Annotated[float, Field(ge=0)], BeforeValidator(seconds)] = 10.0
+    aggregation: dict[str, Any] | None = None
+    dropout: float = Field(default=0.0, ge=0, lt=1)

@@ -50,7 +50,7 @@ class Setup:
         """The attack as it meets this defense."""
         attack = self.attacks[name]
         guard = self.defenses[defense]
-        adapted = guard.informed(attack) if informed and guard is not None else None
+        adapted = guard.informed(attack, clients=self.threat.clients) if informed and guard is not None else None
         return attack if adapted is None else adapted
 
 

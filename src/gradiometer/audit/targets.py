@@ -10,13 +10,16 @@ import torch
 from torch import nn
 
 from gradiometer.core import (
+    Attack,
     BadConfig,
     BadInput,
     Batch,
     Client,
     Data,
+    Defense,
     GradiometerError,
     Loss,
+    Memory,
     Recipe,
     Threat,
     Update,
@@ -24,11 +27,12 @@ from gradiometer.core import (
     derive,
     load_update,
     play,
+    play_sum,
     trainable,
 )
 from gradiometer.core.dotted import load_dotted
 
-from .plan import Plan
+from .plan import Plan, threat_of
 from .sections import ClientSpec
 from .spelling import build_call
 
@@ -39,7 +43,7 @@ class Victim:
 
     Args:
         data: None for a captured update without the truth beside it.
-        batches: positions in `data.private`, one tuple a round.
+        batches: positions in `data.private`, one tuple a round; of a sum over clients, those of one after the other.
     """
 
     name: str
@@ -52,6 +56,39 @@ class Victim:
         """The private examples of one round."""
         assert self.data is not None
         return self.data.private.take(list(self.batches[number]))
+
+    def play(
+        self,
+        number: int,
+        *,
+        rng: torch.Generator,
+        threat: Threat,
+        defense: Defense | None = None,
+        attack: Attack | None = None,
+        memory: Memory | None = None,
+        round: int = 0,
+    ) -> Update:
+        """What the observer sees of one round: the update of a client, or the sum over as many as the threat says.
+
+        The clients of a sum are alike; each trains on its part of the batch, and defends and sends its own message.
+        """
+        assert self.data is not None
+        batch, public = self.batch(number), self.data.public
+        if threat.clients == 1:
+            return play(
+                self.client,
+                batch,
+                rng=rng,
+                threat=threat,
+                defense=defense,
+                attack=attack,
+                public=public,
+                memory=memory,
+                round=round,
+            )
+        size = self.client.recipe.examples
+        parts = [batch.take(slice(first, first + size)) for first in range(0, batch.size, size)]
+        return play_sum(self.client, parts, rng=rng, threat=threat, defense=defense, public=public, round=round)
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +124,7 @@ def make_victim(name: str, client: Client, data: Data | Batch, plan: Plan, examp
         examples: how many are attacked; None: as many as the plan says.
     """
     data = Data(private=data, layout=client.layout) if isinstance(data, Batch) else data
-    size, wanted = client.recipe.examples, examples or plan.audit.examples
+    size, wanted = client.recipe.examples * threat_of(plan).clients, examples or plan.audit.examples
     count = -(-wanted // size)
     if count * size > data.private.size:
         raise BadConfig(
@@ -116,7 +153,7 @@ def dry_round(victim: Victim, threat: Threat) -> Update:
         for other in (victim.data.public, victim.data.test):
             if other is not None:
                 victim.client.train(other.take([0]), rng=derive(0, "dry"))
-        return play(victim.client, victim.batch(0), rng=derive(0, "dry"), threat=threat)
+        return victim.play(0, rng=derive(0, "dry"), threat=threat)
     except GradiometerError as error:
         error.where = error.where or where
         raise

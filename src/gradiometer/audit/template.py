@@ -13,6 +13,7 @@ seed = 0
 [threat]
 name = "honest_but_curious"
 # labels = true          # grant the true labels; the report will say so
+# clients = 3            # the observer sees the sum over so many clients, as under secure aggregation
 
 # Who is audited. `target` is a function that returns (Client, Data); client.py beside this file holds one.
 [[client]]
@@ -70,6 +71,7 @@ rounds = 20
 clients = 4
 alpha = 0.5              # of the Dirichlet split; split = "even" deals evenly, "natural" makes every [[client]] a member
 strategy = { name = "FedSGD", lr = 0.5 }   # or FedAvg, FedProx, FedAdam for clients that send weight deltas
+# aggregation = { name = "SecureAggregation", clip = 0.1 }   # the server sees the sum over members alone
 # target = 0.8           # tells the round that reaches this accuracy
 """
 

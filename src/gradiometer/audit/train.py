@@ -86,6 +86,8 @@ def run_training(
 def _in_flower(plan: Plan, federations: dict[str, Federation], folder: Path, identity: str) -> list[Trained]:
     from gradiometer.federation.flower.deployment import deployment
 
+    if plan.train.dropout:
+        raise Unsupported("dropouts are drawn in this process only", fix="leave dropout out, or stop nodes yourself")
     from .flower import train_in_flower
 
     nodes = len(next(iter(federations.values())).members)
@@ -121,9 +123,9 @@ def _train(
     except (NotApplicable, Unsupported) as other:  # of this defense to this model; the others are trained all the same
         return summary(federation, name, None, [], settings.target, [], [], other.message)
 
-    def record(member: int, update: Update, batch: Batch) -> None:
-        if update.round in wanted and member < settings.recorded:
-            path = place / UPDATES / f"round-{update.round:04d}-member-{member:03d}.safetensors"
+    def record(member: int | None, update: Update, batch: Batch) -> None:
+        if update.round in wanted and (member or 0) < settings.recorded:
+            path = place / UPDATES / update_name(update.round, member)
             save_update(update, path)
             if settings.attack_seconds:
                 found = attacked(setup, name, update, batch, member)
@@ -145,18 +147,23 @@ def _train(
     return trained(federation, name, state, settings.target, updates, told, error)
 
 
+def update_name(round: int, member: int | None) -> str:
+    """The file of one update: a member's, or the sum over all."""
+    return f"round-{round:04d}-{'sum' if member is None else f'member-{member:03d}'}.safetensors"
+
+
 def recorded_rounds(plan: Plan) -> set[int]:
     """Rounds, from 0, whose updates are kept."""
     return {number % plan.train.rounds if number < 0 else number for number in plan.train.record}
 
 
-def attacked(setup: Setup, defense: str, update: Update, batch: Batch, member: int) -> list[dict[str, Any]]:
+def attacked(setup: Setup, defense: str, update: Update, batch: Batch, member: int | None) -> list[dict[str, Any]]:
     """What the plan's attacks read off one update, each adapted to the defense where it can be."""
     found = leaks(
         update,
         data_behind(setup, batch),
         list(setup.attacks.values()),
-        rng=derive(setup.plan.seed, update.round, member, "self-audit"),
+        rng=derive(setup.plan.seed, update.round, "sum" if member is None else member, "self-audit"),
         threat=setup.threat,
         defense=setup.defenses[defense],
         budget=setup.plan.train.attack_seconds,

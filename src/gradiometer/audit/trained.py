@@ -55,7 +55,10 @@ def summary(
         uplink_bytes=sum(one.uplink_bytes for one in rounds),
         seconds=sum(one.seconds for one in rounds),
         defense_seconds=sum(one.defense_seconds for one in rounds),
-        epsilon=_epsilon(federation, len(rounds)),
+        epsilon=_epsilon(federation, rounds),
+        epsilon_of="sum" if federation.defense.aggregates() else "message",
+        aggregation_seconds=sum(one.aggregation_seconds for one in rounds),
+        clipped=max((one.clipped for one in rounds), default=0.0),
         error=error,
         rounds=rounds,
         updates=updates,
@@ -63,11 +66,15 @@ def summary(
     )
 
 
-def _epsilon(federation: Federation, rounds: int) -> float | None:
-    """Of all rounds together, for whoever sees what leaves: single messages, or the sum where the defense's proof is of that."""
+def _epsilon(federation: Federation, rounds: list[TrainedRound]) -> float | None:
+    """Of all rounds together, for whoever sees single messages, or the sum where the defense's proof is of that.
+
+    Members that send nothing take their share of the noise with them, so the round with the fewest counts for all.
+    """
     defense, recipe = federation.defense, federation.strategy.recipe(federation.client.recipe)
-    clients = len(federation.members) if defense.aggregates() else 1
-    return defense.epsilon(recipe=recipe, threat=Threat(rounds=max(1, rounds), clients=clients))
+    released = [one.clients for one in rounds if one.clients]
+    clients = min(released, default=len(federation.members)) if defense.aggregates() else 1
+    return defense.epsilon(recipe=recipe, threat=Threat(rounds=max(1, len(released)), clients=clients))
 
 
 def _round(one: Round) -> TrainedRound:
@@ -80,6 +87,9 @@ def _round(one: Round) -> TrainedRound:
         seconds=one.seconds,
         defense_seconds=one.defense_seconds,
         refused=one.refused,
+        clients=one.clients,
+        aggregation_seconds=one.aggregation_seconds,
+        clipped=one.clipped,
     )
 
 
@@ -97,6 +107,8 @@ def assembled(setup: Setup, federation: Federation, runs: list[Trained], command
         model=type(federation.client.model).__name__,
         parameters=sum(value.numel() for value in trainable(federation.client.model).values()),
         strategy=label(federation.strategy),
+        aggregation="" if federation.aggregation is None else label(federation.aggregation),
+        dropout=federation.dropout,
         split=splits[settings.split],
         members={member.name: member.train.size for member in federation.members},
         planned=settings.rounds,

@@ -72,7 +72,7 @@ def _grid(setup: Setup) -> Iterator[Trial]:
 
 def informs(defense: Defense | None, setup: Setup, attack: str) -> bool:
     """Whether knowing this defense changes this attack."""
-    return defense is not None and defense.informed(setup.attacks[attack]) is not None
+    return defense is not None and defense.informed(setup.attacks[attack], clients=setup.threat.clients) is not None
 
 
 def _trial(

@@ -1,7 +1,7 @@
 """The vocabulary: six nouns, the record of what is granted, and the one verb that plays a round."""
 
 from .attack import Attack, Channel, Values
-from .batch import Batch, Field, Layout, image_layout
+from .batch import Batch, Field, Layout, concatenate, image_layout
 from .card import Card, DataCard
 from .client import (
     Client,
@@ -72,6 +72,7 @@ __all__ = [
     "WeightsLoss",
     "all_finite",
     "clone_model",
+    "concatenate",
     "cross_entropy",
     "derive",
     "did_you_mean",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +59,11 @@ class Batch(Mapping[str, Tensor]):
     def replace(self, **named: Tensor) -> Batch:
         """The same batch with some tensors exchanged or added."""
         return Batch({**self._tensors, **named})
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """The examples of all batches, which carry the same names, one batch after the other."""
+    return Batch({name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,10 +83,18 @@ class Defense:
         """What an informed attacker computes with, or None where knowing the defense does not help."""
         return None
 
-    def informed(self, attack: Attack) -> Attack | None:
-        """The attack of somebody who knows this defense; None if that is the naive attack itself."""
+    def sum_channel(self, clients: int) -> Channel | None:
+        """The same for the sum of `clients` messages, each defended alone; None where nothing is known of that sum."""
+        return None
+
+    def informed(self, attack: Attack, *, clients: int = 1) -> Attack | None:
+        """The attack of somebody who knows this defense; None if that is the naive attack itself.
+
+        Args:
+            clients: over how many the attacked update is a sum.
+        """
         simulating = attack.simulating(self)
         if simulating is not None:
             return simulating
-        channel = self.channel()
+        channel = self.channel() if clients == 1 else self.sum_channel(clients)
         return None if channel is None else attack.observing(channel)

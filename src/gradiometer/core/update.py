@@ -109,7 +109,9 @@ class Update:
         recipe: Recipe = self.need("recipe")
         if recipe.batch_size is not None:
             self.need("batch_size")
-        return {name: value / -recipe.reach for name, value in self.values.items()}
+        # Of a sum, each client took the steps of its own examples.
+        own = replace(recipe, examples=-(-recipe.examples // max(1, self.clients)))
+        return {name: value / -own.reach for name, value in self.values.items()}
 
     def noise(self, rng: torch.Generator) -> Update:
         """The same update with its values replaced by noise of the same norm a tensor: the blind control."""

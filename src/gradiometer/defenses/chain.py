@@ -133,6 +133,9 @@ class Chain(Defense):
     def channel(self) -> Channel | None:
         return sequence([member.channel() for member in self.members])
 
+    def sum_channel(self, clients: int) -> Channel | None:
+        return sequence([member.sum_channel(clients) for member in self.members])
+
 
 def _never_lengthens(member: Defense) -> bool:
     return isinstance(member, Clip | Prune) or (isinstance(member, TopK) and not member.error_feedback)

@@ -92,6 +92,10 @@ class ClientDP(Defense):
         whole = self.noise_multiplier * self.bound
         return whole if self.where == "local" else whole / math.sqrt(self.clients)
 
+    def _spread(self, clients: int) -> float:
+        """Standard deviation of the noise in the sum over so many messages."""
+        return self.noise_multiplier * self.bound if self.where == "central" else math.sqrt(clients) * self._share
+
     def on_gradients(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
         if math.isinf(self.bound):
             return dict(values)
@@ -101,7 +105,7 @@ class ClientDP(Defense):
     def on_sum(self, values: Values, *, clients: int, rng: torch.Generator) -> dict[str, Tensor]:
         if self.where != "central" or not self.noise_multiplier:
             return dict(values)
-        spread = self.noise_multiplier * self.bound
+        spread = self._spread(clients)
         return {k: v + spread * torch.randn(v.shape, generator=rng, dtype=v.dtype).to(v) for k, v in values.items()}
 
     def aggregates(self) -> bool:
@@ -116,9 +120,7 @@ class ClientDP(Defense):
         threat: Threat = Threat(),  # noqa: B008 - a frozen value
     ) -> float | None:
         alone = threat.clients == 1
-        noise = math.sqrt(threat.clients) * self._share
-        if self.where == "central" and not alone:
-            noise = self.noise_multiplier * self.bound
+        noise = self._share if alone else self._spread(threat.clients)
         if not noise:
             return None
         sensitivity = 2 * self.bound if alone else self.bound
@@ -129,6 +131,10 @@ class ClientDP(Defense):
     def channel(self) -> Channel | None:
         clip = None if math.isinf(self.bound) else Rescaled(bound=self.bound, per_layer=self.norm == "per_layer")
         return sequence([clip, Additive(std=self._share) if self._share else None])
+
+    def sum_channel(self, clients: int) -> Channel | None:
+        """The noise of the whole sum; how much each client's update was shortened is not known of a sum."""
+        return Additive(std=self._spread(clients)) if self.noise_multiplier else None
 
     def _noisy(self, value: Tensor, rng: torch.Generator) -> Tensor:
         if self.step:

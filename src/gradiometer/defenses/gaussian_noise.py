@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -58,3 +59,6 @@ class GaussianNoise(Defense):
 
     def channel(self) -> Channel | None:
         return Additive(std=self.std, relative=self.relative, law="gaussian") if self.std else None
+
+    def sum_channel(self, clients: int) -> Channel | None:
+        return Additive(std=self.std * math.sqrt(clients)) if self.std and not self.relative else None

@@ -1,10 +1,11 @@
 """Federated training with these clients and defenses."""
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .federation import Federation
 from .loop import Training, federate
 from .measuring import Accuracy, measure
 from .members import Member, deal, hold_out
-from .rounds import Federation, Round, State, advance, begin
+from .rounds import Round, State, advance, begin
 from .secure_aggregation import SecureAggregation
 from .split import dirichlet_split, even_split
 from .strategy import STRATEGIES, FedAdam, FedAvg, FedProx, FedSGD, Strategy

@@ -12,9 +12,10 @@ from torch import Tensor
 from gradiometer.core import BadConfig, BadInput, GradiometerError, clone_model
 
 from .checking import check_alike
+from .federation import Federation
 from .measuring import Accuracy
 from .packing import pack, unpack
-from .rounds import Federation, Round, State
+from .rounds import Round, State
 
 FORMAT, VERSION = "gradiometer.checkpoint", 1
 _AGAIN = "delete the file to train from the start"

@@ -81,7 +81,7 @@ def leaks(
         if left is not None and left <= 0:
             found.append(replace(bare, reason="the time was spent"))
             continue
-        adapted = defense.informed(attack) if defense is not None else None
+        adapted = defense.informed(attack, clients=update.clients) if defense is not None else None
         started = time.perf_counter()
         try:
             guess = _in_time(adapted or attack, left).run(seen, own)

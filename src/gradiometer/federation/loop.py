@@ -8,8 +8,9 @@ from torch import nn
 
 from gradiometer.core import Batch, Client, Defense
 
+from .federation import Federation
 from .members import deal
-from .rounds import Federation, advance, begin
+from .rounds import advance, begin
 from .strategy import FedAvg, FedSGD
 
 

@@ -41,6 +41,7 @@ class Protection:
         defense: of updates. One that changes the model or the data must be applied in the app, where these are made.
         model: the architecture that is trained.
         seed: None draws the defense's randomness from the system, as it must be; a number repeats a test.
+        summed: messages are added up with equal weights before the server sees any.
 
     Raises:
         Unsupported: a defense that cannot be applied on the way out.
@@ -49,6 +50,7 @@ class Protection:
     defense: Defense
     model: nn.Module
     seed: int | None = None
+    summed: bool = False
 
     def __post_init__(self) -> None:
         for one in _members(self.defense):
@@ -61,10 +63,10 @@ class Protection:
                         f"{type(one).__name__} works on the {hook.removeprefix('on_')}, which is past changing here",
                         fix=f"call {call} in the app, and pass on the rest of the defense",
                     )
-        if self.defense.aggregates():
+        if self.defense.aggregates() and not self.summed:
             raise Unsupported(
                 "this defense has a part in the sum over equal clients, which a single client cannot see to",
-                fix='take ClientDP(where="local"), or train in process',
+                fix='take ClientDP(where="local"), or secure aggregation with equal weights: summed=True',
             )
 
     def apply(self, exchange: Exchange, memory: Memory) -> dict[str, Tensor]:
@@ -81,7 +83,7 @@ class Protection:
 
     def _rng(self, exchange: Exchange) -> torch.Generator:
         if self.seed is None:
-            return torch.Generator().manual_seed(secrets.randbits(63))
+            return fresh()
         return derive(self.seed, exchange.round, exchange.member, "defense")
 
 
@@ -167,6 +169,11 @@ class SelfAttack:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "leaks.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(leak.told() | {"member": exchange.member}) + "\n")
+
+
+def fresh() -> torch.Generator:
+    """Randomness from the system, new in every process."""
+    return torch.Generator().manual_seed(secrets.randbits(63))
 
 
 def file_name(exchange: Exchange) -> str:

@@ -10,14 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from gradiometer.core import (
-    BadConfig,
     BadInput,
     Batch,
-    Client,
-    Defense,
     GradiometerError,
     Memory,
-    Unsupported,
     Update,
     all_finite,
     clone_model,
@@ -25,45 +21,15 @@ from gradiometer.core import (
     trainable,
 )
 
+from .federation import Federation
+from .gathering import Masked, Mean, Plain, summed
 from .local import Contribution, as_update, contribute, draw
 from .measuring import Accuracy, measure
-from .members import Member
-from .strategy import Moments, Strategy
+from .secure.record import Refused
+from .strategy import Moments
 
-Seen = Callable[[int, Update, Batch], None]
-"""Told of every contribution: whose it is, what the server sees of it, and the examples behind it."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Federation:
-    """All that does not change from round to round.
-
-    Args:
-        client: model, loss and recipe that all members share.
-        strategy: of the server; it may have its say in the recipe.
-        defense: of every client.
-        examples: that a member draws for a round; None: all that it has.
-        test: common held-out examples.
-    """
-
-    client: Client
-    members: tuple[Member, ...]
-    strategy: Strategy
-    defense: Defense = field(default_factory=Defense)
-    examples: int | None = None
-    test: Batch | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        sends, wanted = self.client.recipe.sends, self.strategy.sends
-        if sends != wanted:
-            raise BadConfig(
-                f"{type(self.strategy).__name__} needs clients that send a {wanted}, and these send a {sends}",
-                fix=f'set sends = "{wanted}" in the recipe, or choose another strategy',
-            )
-        for batch in (self.test, *(part for m in self.members for part in (m.train, m.test))):
-            if batch is not None and ("y" not in batch or batch["y"].is_floating_point()):
-                raise Unsupported("federated training measures accuracy, which needs integer labels `y`")
+Seen = Callable[[int | None, Update, Batch], None]
+"""Told of all that the server sees: whose it is (None: the sum over all), the update, and the examples behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +42,9 @@ class Round:
         uplink_bytes: sent by all members.
         seconds: wall time of the round, without measuring and without whoever looks on; `defense_seconds` of it, CPU time of all members' defenses.
         refused: members that sent nothing, and why.
+        clients: in the mean; 0: the round is lost.
+        aggregation_seconds: CPU time of secure aggregation, all members and the server together.
+        clipped: by it, the greatest share of one message's entries.
     """
 
     number: int
@@ -84,6 +53,9 @@ class Round:
     seconds: float
     defense_seconds: float
     refused: dict[str, str] = field(default_factory=dict)
+    clients: int = 0
+    aggregation_seconds: float = 0.0
+    clipped: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,7 +88,8 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
 
     Where the defense has a part in the sum (`Defense.aggregates`), all members weigh the same.
 
-    A member whose training or defense fails sends nothing; the round goes on without it, and says so.
+    A member whose training or defense fails sends nothing; the round goes on without it, and says so. Where too few are
+    left for secure aggregation, the round is lost: the weights stay.
 
     Args:
         measured: whether the accuracy is measured afterwards.
@@ -128,8 +101,21 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
     recipe = federation.strategy.recipe(federation.client.recipe)
     # Members work on a copy: models that remember their last input must not hand it to the observer.
     client = replace(federation.client, model=clone_model(state.model), recipe=recipe)
-    total, refused, sent_bytes, spent = _Sum(alike=federation.defense.aggregates()), {}, 0, 0.0
+    gathering, refused, spent = _gathering(federation, state.model, number), {}, 0.0
+    arrived: list[Contribution] = []
+    gone = federation.gone(number)
+
+    def show(whose: int | None, sent: Contribution, clients: int = 1) -> None:
+        nonlocal started
+        if seen is not None:
+            looked = time.perf_counter()
+            seen(whose, as_update(client, state.model, sent, round=number, clients=clients), sent.batch)
+            started += time.perf_counter() - looked
+
     for i, member in enumerate(federation.members):
+        if i in gone:
+            refused[member.name] = "dropped out"
+            continue
         batch = draw(member.train, federation.examples, seed=federation.seed, round=number, member=i)
         try:
             sent = contribute(
@@ -138,64 +124,68 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
         except Exception as error:  # models and defenses may be anybody's code: whatever happened, nothing leaves
             refused[member.name] = reason(error)
             continue
-        if seen is not None:
-            looked = time.perf_counter()
-            seen(i, as_update(client, state.model, sent, round=number), batch)
-            started += time.perf_counter() - looked
-        total.add(sent)
-        sent_bytes, spent = sent_bytes + sent.wire_bytes, spent + sent.defense_seconds
-    if not total.weight:
-        raise _stopped(number, f"no client sent anything: {next(iter(refused.values()), 'there is none')}")
-    total.values = federation.defense.on_sum(
-        total.values, clients=total.clients, rng=derive(federation.seed, "sum", number)
-    )
-    moved, moments = federation.strategy.step(trainable(state.model), total.mean(total.values), state.moments, number)
-    model = _with(state.model, moved, total.mean(total.buffers))
-    if not all(map(all_finite, moved.values())):
-        raise _stopped(number, "the global weights are not finite")
+        spent += sent.defense_seconds
+        gathering.add(i, sent)
+        if federation.aggregation is None:
+            show(i, sent)
+        else:
+            arrived.append(sent)
+    one = Round(number=number, accuracy=None, uplink_bytes=0, seconds=0.0, defense_seconds=spent, refused=refused)
+    try:
+        mean = gathering.mean()
+    except Refused as error:  # too few were left to open the sum: the round is lost, and the weights stay
+        lost = {member.name: f"there is no sum: {reason(error)}" for member in federation.members} | refused
+        model, moments, one = state.model, state.moments, replace(one, refused=lost)
+    except BadInput as error:
+        raise _stopped(number, f"{error.message}: {next(iter(refused.values()), 'there is none')}") from error
+    else:
+        values = _released(federation, mean, number)
+        if arrived:
+            total = {name: value * mean.clients for name, value in values.items()}
+            show(None, summed(arrived, mean, total), mean.clients)
+        moved, moments = federation.strategy.step(trainable(state.model), values, state.moments, number)
+        model = _with(state.model, moved, mean.buffers)
+        if not all(map(all_finite, moved.values())):
+            raise _stopped(number, "the global weights are not finite")
+        one = replace(
+            one,
+            clients=mean.clients,
+            uplink_bytes=mean.uplink_bytes,
+            aggregation_seconds=mean.seconds,
+            clipped=mean.clipped,
+        )
     seconds = time.perf_counter() - started
-    one = Round(
-        number=number,
-        accuracy=measure(clone_model(model), federation.test, federation.members) if measured else None,
-        uplink_bytes=sent_bytes,
-        seconds=seconds,
-        defense_seconds=spent,
-        refused=refused,
+    accuracy = measure(clone_model(model), federation.test, federation.members) if measured else None
+    rounds = (*state.rounds, replace(one, seconds=seconds, accuracy=accuracy))
+    return replace(state, model=model, moments=moments, rounds=rounds)
+
+
+def _gathering(federation: Federation, model: nn.Module, number: int) -> Plain | Masked:
+    if federation.aggregation is None:
+        return Plain(alike=federation.most is None)
+    return Masked(
+        federation.aggregation,
+        invited=len(federation.members),
+        most=federation.most,
+        before=dict(model.named_buffers()),
+        seed=federation.seed,
+        round=number,
     )
-    return replace(state, model=model, moments=moments, rounds=(*state.rounds, one))
+
+
+def _released(federation: Federation, mean: Mean, number: int) -> dict[str, Tensor]:
+    """The mean after whatever a trusted aggregator does to the sum."""
+    if not federation.defense.aggregates():
+        return mean.values
+    total = {name: value * mean.clients for name, value in mean.values.items()}
+    total = federation.defense.on_sum(total, clients=mean.clients, rng=derive(federation.seed, "sum", number))
+    return {name: value / mean.clients for name, value in total.items()}
 
 
 def reason(error: Exception) -> str:
     """One line on why something was refused."""
     text = error.message if isinstance(error, GradiometerError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:300]
-
-
-class _Sum:
-    """A sum weighted by numbers of examples, one contribution at a time, so that no two must be held.
-
-    Args:
-        alike: every client weighs the same, as what is proven of a sum needs it.
-    """
-
-    def __init__(self, *, alike: bool) -> None:
-        self._alike = alike
-        self.weight = self.clients = 0
-        self.values: dict[str, Tensor] = {}
-        self.buffers: dict[str, Tensor] = {}
-
-    def add(self, sent: Contribution) -> None:
-        count, first = 1 if self._alike else sent.batch.size, not self.weight
-        self.weight, self.clients = self.weight + count, self.clients + 1
-        for held, new in ((self.values, sent.values), (self.buffers, sent.buffers)):
-            for name, value in new.items():
-                if first:
-                    held[name] = value * count if value.is_floating_point() else value.clone()
-                elif value.is_floating_point():
-                    held[name].add_(value, alpha=count)  # counters, which are integers, stay those of the first
-
-    def mean(self, held: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {k: v / self.weight if v.is_floating_point() else v for k, v in held.items()}
 
 
 def _with(model: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,9 +11,24 @@ from torch import Tensor
 
 from gradiometer.core import Card, Values
 
-from .secure.local import secure_sum
+from .secure.local import Round, secure_sum
 from .secure.settings import Floors, Settings
 from .secure.weighing import weigh, weighted_mean
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Averaged:
+    """A mean out of masked messages, and its price.
+
+    Args:
+        survivors: whose messages are in it.
+        uplink: bytes that all clients sent. seconds: CPU time of all clients and the server.
+    """
+
+    mean: dict[str, Tensor]
+    survivors: tuple[int, ...]
+    uplink: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +80,50 @@ class SecureAggregation:
             BadConfig: fewer than two clients, or settings that do not fit their number.
             Unsupported: the package `cryptography` is missing.
         """
-        total, sent = self._added([_flat(one, messages[0]) for one in messages], rng, round)
-        return _named(total, messages[0]), sent
+        done = self._added({i: _flat(one, messages[0]) for i, one in enumerate(messages)}, rng, round)
+        return _named(done.total.values, messages[0]), done.uplink
 
     def mean(
-        self, messages: Sequence[Values], counts: Sequence[int], *, most: int, rng: torch.Generator, round: int = 0
-    ) -> tuple[dict[str, Tensor], int]:
+        self,
+        messages: Mapping[int, Values],
+        counts: Mapping[int, int],
+        *,
+        most: int,
+        rng: torch.Generator,
+        round: int = 0,
+        gone: Collection[int] = (),
+    ) -> Averaged:
         """The mean of the messages weighted by numbers of examples, of which the server learns the total alone.
 
         Args:
-            counts: of every client, 1 to `most`.
+            messages, counts: of every client, by its number; a count is 1 to `most`.
+            gone: further clients, which answer no more after they shared their secrets.
 
         Raises:
-            As `sum`; BadInput: a count out of range.
+            As `sum`; Refused: too few clients are left. BadInput: a count out of range.
         """
-        vectors = [
-            weigh(_flat(one, messages[0]), count, most=most, clip=self.clip)
-            for one, count in zip(messages, counts, strict=True)
-        ]
-        total, sent = self._added(vectors, rng, round)
-        return _named(weighted_mean(total, clip=self.clip), messages[0]), sent
+        like: Values = next(iter(messages.values()), {})
+        vectors = {
+            client: weigh(_flat(one, like), counts[client], most=most, clip=self.clip)
+            for client, one in messages.items()
+        }
+        done = self._added(vectors, rng, round, gone)
+        return Averaged(
+            mean=_named(weighted_mean(done.total.values, clip=self.clip), like),
+            survivors=done.total.survivors,
+            uplink=done.uplink,
+            seconds=done.client_seconds + done.server_seconds,
+        )
 
-    def _added(self, vectors: Sequence[Tensor], rng: torch.Generator, round: int) -> tuple[Tensor, int]:
-        settings = self.settings(round=round, clients=len(vectors), length=len(vectors[0]))
+    def _added(
+        self, vectors: Mapping[int, Tensor], rng: torch.Generator, round: int, gone: Collection[int] = ()
+    ) -> Round:
+        length = len(next(iter(vectors.values()), ()))
+        settings = self.settings(round=round, clients=len(vectors) + len(gone), length=max(1, length))
         floors = replace(ANY, most=settings.length)
-        done = secure_sum(dict(enumerate(vectors)), settings, rng=rng, floors=floors)
-        return done.total.values, done.uplink
+        # Whoever is gone never comes to its vector.
+        everybody = {**dict.fromkeys(gone, torch.empty(0)), **vectors}
+        return secure_sum(everybody, settings, rng=rng, floors=floors, silent={"mask": gone})
 
 
 def _flat(message: Values, like: Values) -> Tensor:

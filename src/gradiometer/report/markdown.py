@@ -24,6 +24,7 @@ def render_markdown(result: Result) -> str:
     lines += [f"- {text(advice.client)}: {text(advice.text)}" for advice in result.recommendations]
     lines += [] if result.recommendations else ["This audit makes no recommendation."]
     lines += ["", "## Threat and client", "", f"- Observer: {text(result.threat.name)} ({text(result.threat.letter)})"]
+    lines += [f"- Sees the sum of {result.threat.clients} clients"] if result.threat.clients > 1 else []
     lines += [f"- Knows, besides the update: {text(', '.join(result.threat.granted) or 'nothing')}"]
     lines += [f"- Does not know: {text(', '.join(result.threat.withheld) or 'nothing is withheld')}"]
     lines += [f"- Client {text(client.name)}: {text(words.client_line(client))}" for client in result.clients]

@@ -66,6 +66,29 @@ def _leak(found: list[TrainedLeak]) -> str:
     return f"{round} {', '.join(told) or found[0].reason}"
 
 
+def round_lines(result: TrainingResult, run: Trained) -> list[str]:
+    """What went otherwise than planned, and what secure aggregation took."""
+    lines = []
+    refused = sum(len(one.refused) for one in run.rounds)
+    if refused:
+        lines.append(f"{refused} contributions are in no mean: refused, or their members dropped out")
+    lost = sum(not one.clients for one in run.rounds)
+    if result.aggregation and run.rounds:
+        told = (
+            f"secure aggregation took {figures.duration(run.aggregation_seconds)} of CPU, members and server together"
+        )
+        told += f"; {lost} of {len(run.rounds)} rounds were lost" if lost else ""
+        told += (
+            f"; up to {figures.percent(run.clipped)} of a message's entries were cut to its range"
+            if run.clipped
+            else ""
+        )
+        lines.append(told)
+    if run.epsilon is not None and run.epsilon_of == "sum":
+        lines.append("ε is of the sum over members: whoever sees a single message has less noise before him")
+    return lines
+
+
 def curve(run: Trained, width: float = 160.0, height: float = 40.0) -> str:
     """Points of an SVG polyline: accuracy over rounds, from 0 to 1."""
     told = [(one.number + 1, one.accuracy) for one in run.rounds if one.accuracy is not None]
@@ -104,9 +127,8 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
     console.print(table)
     for run in result.runs:
         console.print(Text(words.one_line(f"{words.defense_name(run.defense)}: {_way(run)}"), style="dim"))
-        refused = sum(len(one.refused) for one in run.rounds)
-        if refused:
-            console.print(Text(f"  {refused} contributions were refused and not sent", style="yellow"))
+        for line in round_lines(result, run):
+            console.print(Text(f"  {line}", style="yellow"))
         if run.error:
             console.print(Text(words.one_line(f"  stopped: {run.error}"), style="bold red"))
     if any(run.leaks for run in result.runs):
@@ -126,10 +148,12 @@ def _story(result: TrainingResult) -> str:
     sizes = list(result.members.values())
     each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     goal = f", target {figures.percent(result.target)}" if result.target else ""
+    seen = f"; the server sees the sum over members alone, by {result.aggregation}" if result.aggregation else ""
+    seen += f"; a member answers no more with chance {figures.percent(result.dropout)}" if result.dropout else ""
     base = f", always naming the commonest class {figures.percent(result.majority)}" if result.majority else ""
     return (
         f"{result.strategy}, {result.planned} rounds, {len(sizes)} members with {each} examples, {result.split}; "
-        f"{result.model} of {figures.count(result.parameters)} parameters, seed {result.seed}{goal}{base}"
+        f"{result.model} of {figures.count(result.parameters)} parameters, seed {result.seed}{goal}{base}{seen}"
     )
 
 
@@ -175,6 +199,7 @@ def _page(result: TrainingResult) -> str:
             "kept": kept(result, run),
             "curve": curve(run),
             "leaks": leak_lines(run),
+            "told": round_lines(result, run),
         }
         for run in result.runs
     ]

@@ -9,8 +9,10 @@ except ModuleNotFoundError as error:
 
 from .apps import client_app, server_app
 from .defend import Defend
+from .mask import Mask
 from .record import Record
 from .recording import Recording
+from .secure_grid import SecureGrid
 from .self_audit import SelfAudit
 
-__all__ = ["Defend", "Record", "Recording", "SelfAudit", "client_app", "server_app"]
+__all__ = ["Defend", "Mask", "Record", "Recording", "SecureGrid", "SelfAudit", "client_app", "server_app"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from flwr.serverapp import strategy as flower
 from gradiometer.core import BadConfig, Unsupported, clone_model, derive
 
 from ..exchange import check_client
+from ..federation import Federation
 from ..local import draw
 from ..measuring import correct, measure
-from ..rounds import Federation
 from ..strategy import FedAdam, FedAvg, FedProx, Strategy
 from .arrays import as_record, model_of, round_of
 from .mod import Mod, member_of
 from .recording import Recording
+from .secure_grid import SecureGrid
 
 
 def client_app(federation: Federation, *, mods: Sequence[Mod] = ()) -> ClientApp:
@@ -63,15 +64,25 @@ def client_app(federation: Federation, *, mods: Sequence[Mod] = ()) -> ClientApp
     return app
 
 
-def server_app(federation: Federation, *, rounds: int, folder: str | Path, timeout: float = 3600.0) -> ServerApp:
-    """Runs the federation's strategy as Flower has it, records every update, and keeps the accuracy of each round.
+def server_app(
+    federation: Federation,
+    *,
+    rounds: int,
+    folder: str | Path,
+    timeout: float = 3600.0,
+    directory: Mapping[int, bytes] | None = None,
+) -> ServerApp:
+    """Runs the federation's strategy as Flower has it, records all that it sees, and keeps the accuracy of each round.
 
     Args:
-        folder: gets the updates, `replies.jsonl`, and `server.jsonl`: accuracy and seconds of every round.
+        folder: gets the updates, or their sums under secure aggregation, `replies.jsonl`, and `server.jsonl`: accuracy and
+            seconds of every round.
+        directory: of secure aggregation, as `SecureGrid`.
     """
-    place, inner = Path(folder), flower_strategy(federation.strategy, len(federation.members))
+    place, inner = Path(folder), flower_strategy(federation.strategy, _least(federation))
     recipe = federation.strategy.recipe(federation.client.recipe)
     app, started = ServerApp(), [time.perf_counter()]
+    place.mkdir(parents=True, exist_ok=True)
 
     def tell(number: int, arrays: ArrayRecord) -> MetricRecord | None:
         seconds = time.perf_counter() - started[0]
@@ -87,21 +98,41 @@ def server_app(federation: Federation, *, rounds: int, folder: str | Path, timeo
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        strategy = Recording(inner, replace(federation.client, recipe=recipe), place)
+        client, strategy = replace(federation.client, recipe=recipe), inner
+        if federation.aggregation is None:
+            strategy = Recording(inner, client, place)
+        else:
+            grid = SecureGrid(
+                grid,
+                client,
+                federation.aggregation,
+                most=federation.most,
+                directory=directory,
+                defense=federation.defense,
+                folder=place,
+                seed=federation.seed,
+            )
         start = as_record(federation.client.model.state_dict())
         strategy.start(grid=grid, initial_arrays=start, num_rounds=rounds, timeout=timeout, evaluate_fn=tell)
 
     return app
 
 
-def flower_strategy(strategy: Strategy, members: int) -> flower.Strategy:
-    """Flower's strategy of the same formula, waiting for all members.
+def _least(federation: Federation) -> int:
+    """Nodes without which no round begins: two thirds, so that one that dies does not hold up the others for good."""
+    if federation.aggregation is not None:
+        return federation.aggregation.settings(round=0, clients=len(federation.members), length=1).threshold
+    return -(-2 * len(federation.members) // 3)
+
+
+def flower_strategy(strategy: Strategy, least: int) -> flower.Strategy:
+    """Flower's strategy of the same formula, with all nodes that are there, and at least so many.
 
     Raises:
         Unsupported: Flower has none.
     """
     # Accuracy is measured where the model is; asking every node for it would double the number of processes.
-    nodes: dict[str, Any] = {"min_train_nodes": members, "min_available_nodes": members, "fraction_evaluate": 0.0}
+    nodes: dict[str, Any] = {"min_train_nodes": least, "min_available_nodes": least, "fraction_evaluate": 0.0}
     if isinstance(strategy, FedAvg) and strategy.lr == 1.0:
         return flower.FedAvg(**nodes)
     if isinstance(strategy, FedProx):

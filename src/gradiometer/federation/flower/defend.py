@@ -29,14 +29,15 @@ class Defend(Mod):
         defense: of updates. One that changes the model or the data must be applied in the app, where these are made.
         model: the architecture that is trained; anything else that a server sends is refused.
         seed: None draws the defense's randomness from the system, as it must be; a number repeats a test.
+        summed: the messages are added up with equal weights before the server sees any (`Mask(most=None)`, `SecureGrid`).
 
     Raises:
         Unsupported: a defense that a mod cannot apply.
     """
 
-    def __init__(self, defense: Defense, model: nn.Module, *, seed: int | None = None) -> None:
+    def __init__(self, defense: Defense, model: nn.Module, *, seed: int | None = None, summed: bool = False) -> None:
         super().__init__(model)
-        self.protection = Protection(defense=defense, model=model, seed=seed)
+        self.protection = Protection(defense=defense, model=model, seed=seed, summed=summed)
 
     def outgoing(self, exchange: Exchange, reply: Message, context: Context) -> Message:
         memory = _remembered(context)

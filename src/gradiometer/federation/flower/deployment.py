@@ -46,7 +46,9 @@ class Deployment:
         folder: of logs and of Flower's own files.
     """
 
-    def __init__(self, folder: Path, nodes: int, environment: dict[str, str], port: int) -> None:
+    def __init__(
+        self, folder: Path, nodes: Sequence[subprocess.Popen[bytes]], environment: dict[str, str], port: int
+    ) -> None:
         self.folder, self.nodes, self.environment, self.port = folder, nodes, environment, port
 
     def run(self, client: str, server: str, *, timeout: float) -> None:
@@ -80,6 +82,10 @@ class Deployment:
             raise BadInput(f"the Flower run took longer than {timeout:.0f} s", where=str(log)) from error
         if code:
             raise BadInput(f"flwr run ended with code {code}", where=str(log), fix="read the log")
+
+    def kill(self, node: int) -> None:
+        """Ends a node and all that it started, as a machine that fails does."""
+        _stop(self.nodes[node], signal.SIGKILL)
 
     def online(self) -> int:
         """How many nodes answer."""
@@ -130,7 +136,7 @@ def deployment(
                         command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                     )
                 )
-        running = Deployment(folder, nodes, environment, port)
+        running = Deployment(folder, started[1:], environment, port)
         ends = time.monotonic() + patience
         while running.online() < nodes:
             if time.monotonic() > ends or any(process.poll() is not None for process in started):
@@ -142,9 +148,9 @@ def deployment(
             _stop(process)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM) -> None:
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, first)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=5.0)
     with suppress(ProcessLookupError):

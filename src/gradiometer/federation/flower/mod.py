@@ -36,17 +36,21 @@ class Mod(ABC):
         try:
             if message.metadata.message_type.partition(".")[0] != "train":
                 return self.elsewhere(call_next(message, context))
-            received = model_of(message.content, self.model)
-            number = round_of(message.content)
-            reply = call_next(message, context)
-            if reply.has_error():
-                return reply
-            exchange = exchange_of(received, reply.content, round=number, member=member_of(context))
-            return self.outgoing(exchange, reply, context)
+            return self.answer(message, context, call_next)
         except Exception as error:  # fail closed: an unforeseen error must not let the raw update out
             why = f"{type(self).__name__}: {reason(error)}"
             LOG.error("nothing is sent: %s", why)
             return Message(Error(code=REFUSED, reason=why), reply_to=message)
+
+    def answer(self, message: Message, context: Context, call_next: Next) -> Message:
+        """The reply to a message of training."""
+        received = model_of(message.content, self.model)
+        number = round_of(message.content)
+        reply = call_next(message, context)
+        if reply.has_error():
+            return reply
+        exchange = exchange_of(received, reply.content, round=number, member=member_of(context))
+        return self.outgoing(exchange, reply, context)
 
     @abstractmethod
     def outgoing(self, exchange: Exchange, reply: Message, context: Context) -> Message:

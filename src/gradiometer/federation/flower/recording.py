@@ -91,5 +91,10 @@ class Recording(Strategy):
         return True
 
     def _tell(self, line: dict[str, Any]) -> None:
-        with (self.folder / "replies.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        tell(self.folder, line)
+
+
+def tell(folder: Path, line: dict[str, Any]) -> None:
+    """One more line of `replies.jsonl`."""
+    with (folder / "replies.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
