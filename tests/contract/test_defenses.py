@@ -25,6 +25,7 @@ from gradiometer.defenses import (
     LaplaceNoise,
     Prune,
     Quantize,
+    SelectiveEncryption,
     Sign,
     Ternary,
     TopK,
@@ -102,6 +103,16 @@ ROWS = {
     ),
     "client dp, central": Row(
         ClientDP(bound=0.1, where="central", norm="per_layer"), ClientDP(bound=math.inf, noise_multiplier=0.0)
+    ),
+    "encryption": Row(SelectiveEncryption(share=0.3), SelectiveEncryption(share=0.0), ratio=20),
+    "encryption by sensitivity": Row(
+        SelectiveEncryption(share=0.3, by="sensitivity", scope="tensor"), SelectiveEncryption(share=0.0), ratio=20
+    ),
+    "encryption at random": Row(
+        SelectiveEncryption(share=0.3, by="random", scope="tensor"),
+        SelectiveEncryption(share=0.0),
+        random=True,
+        ratio=20,
     ),
     "chain": Row(
         chain(Clip(bound=0.3), GaussianNoise(std=0.01), Quantize(bits=6)), chain(Clip(bound=math.inf)), random=True
@@ -321,6 +332,7 @@ def test_batch_of_zeros_passes() -> None:
         if within(row.on):
             continue
         message = row.on.on_gradients(values, rng=derive(0), memory={})
+        message = row.on.on_wire(message, rng=derive(0), memory={})
         assert all(torch.isfinite(value).all() for value in message.values())
         channel = row.on.channel()
         if channel is not None:

@@ -48,7 +48,7 @@ class Defense:
         return dict(values)
 
     def on_wire(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
-        """What the observer reads off the message, after encoding, masking or encryption."""
+        """What the observer reads off the message, which may be encrypted; the values themselves go into the sum."""
         return dict(values)
 
     def on_sum(self, values: Values, *, clients: int, rng: torch.Generator) -> dict[str, Tensor]:

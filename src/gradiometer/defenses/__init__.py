@@ -10,6 +10,7 @@ from .laplace_noise import LaplaceNoise
 from .prune import Prune
 from .qsgd import QSGD
 from .quantize import Quantize
+from .selective_encryption import SelectiveEncryption
 from .sign import Sign
 from .ternary import Ternary
 from .top_k import TopK
@@ -25,6 +26,7 @@ __all__ = [
     "LaplaceNoise",
     "Prune",
     "Quantize",
+    "SelectiveEncryption",
     "Sign",
     "Ternary",
     "TopK",

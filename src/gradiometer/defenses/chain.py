@@ -93,7 +93,13 @@ class Chain(Defense):
         return any(member.aggregates() for member in self.members)
 
     def wire_bytes(self, values: Values) -> int:
-        """The shortest of the members' encodings; those in front of a member that draws at random no longer fit."""
+        """The shortest of the members' encodings; those in front of a member that draws at random no longer fit.
+
+        Ciphertexts look random, and nothing shortens them.
+        """
+        encrypted = [member.wire_bytes(values) for member in self.members if _encrypts(member)]
+        if encrypted:
+            return max(encrypted)
         fitting: list[Defense] = [Defense()]
         for member in self.members:
             if isinstance(member, RANDOM):
@@ -131,7 +137,12 @@ class Chain(Defense):
         return None
 
     def channel(self) -> Channel | None:
-        return sequence([member.channel() for member in self.members])
+        """The members' in their order; encryption comes after everything else."""
+        return sequence(member.channel() for member in sorted(self.members, key=_encrypts))
+
+
+def _encrypts(member: Defense) -> bool:
+    return type(member).on_wire is not Defense.on_wire
 
 
 def _never_lengthens(member: Defense) -> bool:

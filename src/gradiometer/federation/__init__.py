@@ -1,6 +1,7 @@
 """Federated training with these clients and defenses."""
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .homomorphic_aggregation import HomomorphicAggregation
 from .loop import Training, federate
 from .measuring import Accuracy, measure
 from .members import Member, deal, hold_out
@@ -9,7 +10,10 @@ from .secure_aggregation import SecureAggregation
 from .split import dirichlet_split, even_split
 from .strategy import STRATEGIES, FedAdam, FedAvg, FedProx, FedSGD, Strategy
 
-AGGREGATIONS = {"SecureAggregation": (SecureAggregation, SecureAggregation.card)}
+AGGREGATIONS = {
+    "SecureAggregation": (SecureAggregation, SecureAggregation.card),
+    "HomomorphicAggregation": (HomomorphicAggregation, HomomorphicAggregation.card),
+}
 """How a server may be shown less than every client's message; the catalogue of this room."""
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "FedProx",
     "FedSGD",
     "Federation",
+    "HomomorphicAggregation",
     "Member",
     "Round",
     "SecureAggregation",

@@ -14,6 +14,7 @@ from gradiometer.core import Card, Values
 from .secure.local import secure_sum
 from .secure.settings import Floors, Settings
 from .secure.weighing import weigh, weighted_mean
+from .vectors import flat, named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ class SecureAggregation:
             BadConfig: fewer than two clients, or settings that do not fit their number.
             Unsupported: the package `cryptography` is missing.
         """
-        total, sent = self._added([_flat(one, messages[0]) for one in messages], rng, round)
-        return _named(total, messages[0]), sent
+        total, sent = self._added([flat(one, messages[0]) for one in messages], rng, round)
+        return named(total, messages[0]), sent
 
     def mean(
         self, messages: Sequence[Values], counts: Sequence[int], *, most: int, rng: torch.Generator, round: int = 0
@@ -80,27 +81,17 @@ class SecureAggregation:
             As `sum`; BadInput: a count out of range.
         """
         vectors = [
-            weigh(_flat(one, messages[0]), count, most=most, clip=self.clip)
+            weigh(flat(one, messages[0]), count, most=most, clip=self.clip)
             for one, count in zip(messages, counts, strict=True)
         ]
         total, sent = self._added(vectors, rng, round)
-        return _named(weighted_mean(total, clip=self.clip), messages[0]), sent
+        return named(weighted_mean(total, clip=self.clip), messages[0]), sent
 
     def _added(self, vectors: Sequence[Tensor], rng: torch.Generator, round: int) -> tuple[Tensor, int]:
         settings = self.settings(round=round, clients=len(vectors), length=len(vectors[0]))
         floors = replace(ANY, most=settings.length)
         done = secure_sum(dict(enumerate(vectors)), settings, rng=rng, floors=floors)
         return done.total.values, done.uplink
-
-
-def _flat(message: Values, like: Values) -> Tensor:
-    return torch.cat([message[name].detach().cpu().flatten() for name in like])
-
-
-def _named(vector: Tensor, like: Values) -> dict[str, Tensor]:
-    """Undoes `_flat`, in the types of the message."""
-    parts = vector.split([value.numel() for value in like.values()])
-    return {name: part.view(value.shape).to(value) for part, (name, value) in zip(parts, like.items())}
 
 
 ANY = Floors(clients=2, degree=1, clips=(0.0, float("inf")), bits=2)
