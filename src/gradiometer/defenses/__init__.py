@@ -5,6 +5,7 @@ from .chain import Chain, chain
 from .client_dp import ClientDP
 from .clip import Clip
 from .dpsgd import DPSGD
+from .federated_dropout import FederatedDropout
 from .gaussian_noise import GaussianNoise
 from .laplace_noise import LaplaceNoise
 from .prune import Prune
@@ -22,6 +23,7 @@ __all__ = [
     "Chain",
     "ClientDP",
     "Clip",
+    "FederatedDropout",
     "GaussianNoise",
     "LaplaceNoise",
     "Prune",

@@ -9,7 +9,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import Batch, Card, Channel, Defense, Memory, Recipe, Threat, Values, WeightsLoss, spawn
+from gradiometer.core import (
+    Attack,
+    Batch,
+    Card,
+    Channel,
+    Defense,
+    Memory,
+    Recipe,
+    SubModel,
+    Threat,
+    Values,
+    WeightsLoss,
+    spawn,
+)
 from gradiometer.numerics.accounting import gaussian_epsilon
 from gradiometer.numerics.channels import sequence
 
@@ -59,6 +72,14 @@ class Chain(Defense):
         for member in self.members:
             model = member.on_model(model)
         return model
+
+    def on_download(self, model: nn.Module, *, rng: torch.Generator) -> SubModel | None:
+        """The first member's that cuts; there is no use for a second one."""
+        parts = (member.on_download(model, rng=rng) for member in self.members)
+        return next((part for part in parts if part is not None), None)
+
+    def cuts(self) -> bool:
+        return any(member.cuts() for member in self.members)
 
     def on_batch(self, batch: Batch, *, rng: torch.Generator) -> Batch:
         for member in self.members:
@@ -119,6 +140,8 @@ class Chain(Defense):
         proofs = [self._clipped_noise(delta, threat.rounds)]
         for member in self.members:
             last = member is self.members[-1]
+            if isinstance(member, ClientDP) and self.cuts() and member.where == "distributed":
+                continue  # a coordinate gets the noise of those clients alone that had it
             if isinstance(member, DPSGD) or (isinstance(member, ClientDP) and (last or member.where == "local")):
                 proofs.append(member.epsilon(delta, recipe=recipe, threat=threat))
         return min((proof for proof in proofs if proof is not None), default=None)
@@ -135,6 +158,13 @@ class Chain(Defense):
             elif not _never_lengthens(member):
                 bound = None
         return None
+
+    def informed(self, attack: Attack) -> Attack | None:
+        adapted = super().informed(attack)
+        for member in self.members:
+            if type(member).informed is not Defense.informed:
+                adapted = member.informed(adapted or attack) or adapted
+        return adapted
 
     def channel(self) -> Channel | None:
         """The members' in their order; encryption comes after everything else."""

@@ -26,7 +26,7 @@ class SelectiveEncryption(Defense):
     cross-entropy, which is linear in label probabilities, dg_i / dy_k at the true class is g_k,i, example k's own
     gradient: S is the mean magnitude of single examples' gradients, and for one example the magnitude of what is sent.
 
-    The choice is made in the client's first round and kept. This class hides entries; ciphertexts that can be added are
+    The choice is made in the client's first round and kept, as long as it trains the same part of the model. This class hides entries; ciphertexts that can be added are
     `federation.homomorphic`, whose sizes `wire_bytes` states, with one bit an entry to say which are encrypted.
 
     Args:
@@ -80,7 +80,8 @@ class SelectiveEncryption(Defense):
     def on_wire(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
         if not self.share or self.key == "server":
             return dict(values)
-        if "hidden" not in memory:
+        kept = memory.get("hidden", {})
+        if any(name not in kept or kept[name].shape != value.shape for name, value in values.items()):
             memory["hidden"] = self._chosen(values, memory.pop("sensitivity", None), rng)
         return {name: hide(value, memory["hidden"][name]) for name, value in values.items()}
 

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import Batch, Client, Defense, Memory, Update, derive, spawn
+from gradiometer.core import Batch, Client, Defense, Memory, SubModel, Update, clone_model, derive, spawn
 
 from .checking import check_alike
 
@@ -22,6 +22,7 @@ class Contribution:
     Args:
         values, buffers: what goes into the sum; buffers are those of normalization, which the defense does not touch.
         seen: what the server reads of the values, where they are encrypted.
+        part: of the model that the client trained; None: all of it. Values and buffers are in its shapes.
         batch: the examples behind it, as the client chose them. They stay at home.
         wire_bytes: of the values as the defense encodes them, and of the buffers.
         defense_seconds: CPU time inside the defense.
@@ -30,6 +31,7 @@ class Contribution:
     values: Mapping[str, Tensor]
     seen: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
+    part: SubModel | None
     batch: Batch
     wire_bytes: int
     defense_seconds: float
@@ -51,6 +53,9 @@ def contribute(
         BadInput: an update that is not finite, or a defense that returns something else than it was given.
     """
     started = time.process_time()
+    part = defense.on_download(client.model, rng=derive(seed, round, member, "download"))
+    if part is not None:
+        client = replace(client, model=clone_model(part.model))
     prepared = defense.on_batch(batch, rng=derive(seed, round, member, "batch"))
     spent = time.process_time() - started
     step = partial(defense.on_step, memory=memory)
@@ -63,6 +68,7 @@ def contribute(
         values=values,
         seen=seen,
         buffers=sent.buffers,
+        part=part,
         batch=batch,
         wire_bytes=defense.wire_bytes(values) + sum(b.numel() * b.element_size() for b in sent.buffers.values()),
         defense_seconds=spent,
@@ -102,15 +108,20 @@ def draw(batch: Batch, count: int | None, *, seed: int, round: int, member: int)
 def as_update(client: Client, model: nn.Module, sent: Contribution, *, round: int, clients: int = 1) -> Update:
     """What the server of a federation sees of a contribution: values, buffers, and what it knows anyway."""
     recipe = replace(client.recipe, examples=sent.batch.size, shares_buffers=bool(sent.buffers))
+    seen, buffers, part = sent.seen, sent.buffers, sent.part
+    if part is not None and part.secret:
+        seen, buffers = part.spread(seen, model), part.spread(buffers, model)
+    elif part is not None:
+        model = part.model
     return Update(
-        values=sent.seen,
+        values=seen,
         layout=client.layout,
         sends=recipe.sends,
         model=model,
         loss=client.loss,
         recipe=recipe,
         batch_size=sent.batch.size,
-        buffers=dict(sent.buffers) or None,
+        buffers=dict(buffers) or None,
         clients=clients,
         round=round,
         wire_bytes=sent.wire_bytes,

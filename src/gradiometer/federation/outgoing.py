@@ -59,6 +59,7 @@ class Protection:
                 )
             for hook, call in (
                 ("on_model", "defense.on_model(model)"),
+                ("on_download", "defense.on_download(model, rng=...)"),
                 ("on_batch", "defense.on_batch(batch, rng=...)"),
             ):
                 if getattr(type(one), hook) is not getattr(Defense, hook):

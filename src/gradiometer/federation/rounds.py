@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +17,7 @@ from gradiometer.core import (
     Defense,
     GradiometerError,
     Memory,
+    SubModel,
     Unsupported,
     Update,
     all_finite,
@@ -114,6 +115,8 @@ def begin(federation: Federation) -> State:
 def advance(federation: Federation, state: State, *, measured: bool = True, seen: Seen | None = None) -> State:
     """One round: every member trains and sends, the server averages by numbers of examples and moves the weights.
 
+    Where members train parts of the model, every coordinate is averaged over those that had it; one that nobody had stays.
+
     Where the defense has a part in the sum (`Defense.aggregates`), all members weigh the same.
 
     A member whose training or defense fails sends nothing; the round goes on without it, and says so.
@@ -128,7 +131,8 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
     recipe = federation.strategy.recipe(federation.client.recipe)
     # Members work on a copy: models that remember their last input must not hand it to the observer.
     client = replace(federation.client, model=clone_model(state.model), recipe=recipe)
-    total, refused, sent_bytes, spent = _Sum(alike=federation.defense.aggregates()), {}, 0, 0.0
+    total = _Sum(alike=federation.defense.aggregates(), whole=state.model)
+    refused, sent_bytes, spent = {}, 0, 0.0
     for i, member in enumerate(federation.members):
         batch = draw(member.train, federation.examples, seed=federation.seed, round=number, member=i)
         try:
@@ -150,7 +154,13 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
         total.values, clients=total.clients, rng=derive(federation.seed, "sum", number)
     )
     moved, moments = federation.strategy.step(trainable(state.model), total.mean(total.values), state.moments, number)
-    model = _with(state.model, moved, total.mean(total.buffers))
+    buffers = {
+        name: value
+        if (unseen := total.unseen(name)) is None
+        else torch.where(unseen, state.model.get_buffer(name), value)
+        for name, value in total.mean(total.buffers).items()
+    }
+    model = _with(state.model, moved, buffers)
     if not all(map(all_finite, moved.values())):
         raise _stopped(number, "the global weights are not finite")
     seconds = time.perf_counter() - started
@@ -176,10 +186,12 @@ class _Sum:
 
     Args:
         alike: every client weighs the same, as what is proven of a sum needs it.
+        whole: the model of which clients may have trained parts.
     """
 
-    def __init__(self, *, alike: bool) -> None:
-        self._alike = alike
+    def __init__(self, *, alike: bool, whole: nn.Module) -> None:
+        self._alike, self._whole = alike, whole
+        self._missing: dict[str, Tensor] = {}
         self.weight = self.clients = 0
         self.values: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
@@ -188,14 +200,31 @@ class _Sum:
         count, first = 1 if self._alike else sent.batch.size, not self.weight
         self.weight, self.clients = self.weight + count, self.clients + 1
         for held, new in ((self.values, sent.values), (self.buffers, sent.buffers)):
-            for name, value in new.items():
+            for name, value in self._spread(new, sent.part, count).items():
                 if first:
                     held[name] = value * count if value.is_floating_point() else value.clone()
                 elif value.is_floating_point():
                     held[name].add_(value, alpha=count)  # counters, which are integers, stay those of the first
 
+    def _spread(self, new: Mapping[str, Tensor], part: SubModel | None, count: int) -> Mapping[str, Tensor]:
+        """The values at their places in the whole model; keeps account of the weight that every coordinate misses."""
+        if part is None:
+            return new
+        there = part.spread({name: torch.ones_like(value) for name, value in new.items()}, self._whole)
+        for name, one in there.items():
+            self._missing[name] = self._missing.get(name, 0) + count * (1 - one)
+        return part.spread(new, self._whole)
+
     def mean(self, held: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {k: v / self.weight if v.is_floating_point() else v for k, v in held.items()}
+        return {k: v / self._weights(k) if v.is_floating_point() else v for k, v in held.items()}
+
+    def _weights(self, name: str) -> Tensor | int:
+        """Of the clients that had the coordinates of a tensor; where nobody had one, its sum of zero is divided by 1."""
+        return (self.weight - self._missing[name]).clamp_min(1) if name in self._missing else self.weight
+
+    def unseen(self, name: str) -> Tensor | None:
+        """Where nobody had a coordinate; None: nowhere."""
+        return self._missing[name] >= self.weight if name in self._missing else None
 
 
 def _with(model: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> nn.Module:
