@@ -209,3 +209,21 @@ def test_deltas_and_settings(tiny_client: Client, digits_data: Data) -> None:
     for share in (-0.1, 1.1):
         with pytest.raises(BadConfig):
             SelectiveEncryption(share=share)
+
+
+def test_training_adds_what_the_server_cannot_see(tiny_client: Client, digits_data: Data) -> None:
+    """Encrypted entries go into the sum as they are: weights equal the undefended ones, bit for bit."""
+    from gradiometer.federation import Federation, FedSGD, Member, advance, begin
+
+    members = tuple(Member(name=str(i), train=digits_data.private.take(slice(4 * i, 4 * i + 4))) for i in range(3))
+    client = replace(tiny_client, recipe=Recipe(examples=4))
+    after, seen = [], []
+    for defense in (SelectiveEncryption(share=0.0), SelectiveEncryption(share=0.3)):
+        plan = Federation(client=client, members=members, strategy=FedSGD(lr=0.1), defense=defense)
+        state = begin(plan)
+        for _ in range(2):
+            state = advance(plan, state, measured=False, seen=lambda i, update, _: seen.append(update))
+        after.append(state)
+    assert all(torch.equal(one, other) for one, other in zip(after[0].model.parameters(), after[1].model.parameters()))
+    assert all(hidden(update).double().mean() == pytest.approx(0.3, abs=2e-3) for update in seen[6:])
+    assert after[1].rounds[0].uplink_bytes == 3 * SelectiveEncryption(share=0.3).wire_bytes(seen[0].values)

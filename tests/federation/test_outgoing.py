@@ -22,7 +22,16 @@ from gradiometer.core import (
     derive,
     load_update,
 )
-from gradiometer.defenses import BatchNormToGroupNorm, ClientDP, Clip, GaussianNoise, Quantize, chain
+from gradiometer.defenses import (
+    BatchNormToGroupNorm,
+    ClientDP,
+    Clip,
+    FederatedDropout,
+    GaussianNoise,
+    Quantize,
+    SelectiveEncryption,
+    chain,
+)
 from gradiometer.federation import FedAvg, Federation, advance, begin, deal
 from gradiometer.federation.exchange import count_of, read_exchange, read_model
 from gradiometer.federation.local import draw
@@ -103,6 +112,10 @@ def test_what_cannot_be_done_on_the_way_out_is_said_at_once(client: Client) -> N
         Protection(defense=chain(Clip(bound=1.0), BatchNormToGroupNorm()), model=client.model)
     with pytest.raises(Unsupported, match="part in the sum"):
         Protection(defense=ClientDP(), model=client.model)
+    with pytest.raises(Unsupported, match="encrypts"):
+        Protection(defense=chain(Clip(bound=1.0), SelectiveEncryption()), model=client.model)
+    with pytest.raises(Unsupported, match="works on the download"):
+        Protection(defense=FederatedDropout(), model=client.model)
     with pytest.raises(BadConfig, match="return weights"):
         Recorder(client=replace(client, recipe=Recipe()), folder=Path("anywhere"))
 
