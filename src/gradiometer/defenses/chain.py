@@ -172,6 +172,8 @@ class Chain(Defense):
 
 
 def _encrypts(member: Defense) -> bool:
+    if isinstance(member, Chain):
+        return any(map(_encrypts, member.members))
     return type(member).on_wire is not Defense.on_wire
 
 
