@@ -95,7 +95,7 @@ class _Finder:
         if node.target in (torch.flatten, "flatten"):
             return node.args[1:] == (1,)
         if node.target in (torch.reshape, "reshape", "view"):
-            return len(node.args) == 3 and node.args[2] == -1
+            return node.args[2:] == (-1,)
         if node.target in (torch.mean, "mean"):
             dims: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
             return isinstance(dims, list | tuple) and {d % 4 for d in dims} == {2, 3} and "keepdim" not in node.kwargs
