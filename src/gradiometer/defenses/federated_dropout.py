@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gradiometer.core import Attack, BadConfig, Card, Defense, Guess, NotApplicable, SubModel, Update, Values
-from gradiometer.numerics.cutting import Units, cut, units
+
+if TYPE_CHECKING:
+    from gradiometer.numerics.cutting import Units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class FederatedDropout(Defense):
         """Raises:
         NotApplicable: no unit can be left out.
         """
+        from gradiometer.numerics.cutting import cut, units  # torch.fx takes a while to load
+
         if not self.rate:
             return None
         groups = units(model)
@@ -99,6 +103,8 @@ class _Uncovering(Attack):
 
 
 def _uncovered(update: Update) -> Update:
+    from gradiometer.numerics.cutting import cut, units
+
     model = update.need("model")
     kept = {group.layer: _touched(group, update.values) for group in units(model)}
     small = cut(model, kept)
