@@ -161,7 +161,7 @@ def test_under_secure_aggregation_the_sum_is_all_that_is_recorded_and_attacked(t
     everybody = ClientDP(clients=4).epsilon(threat=Threat(rounds=3, clients=4))
     assert private.epsilon > everybody, "whoever drops out takes its share of the noise along"
     told = render_training(result, width=200)
-    for said in ("the server sees the sum", "secure aggregation took", "dropped out", "ε is of the sum over members"):
+    for said in ("what is seen is the sum", "adding up unseen took", "dropped out", "ε is of the sum over members"):
         assert said in told
         assert said in render_training(result, "html")
 

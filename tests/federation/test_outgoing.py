@@ -22,7 +22,17 @@ from gradiometer.core import (
     derive,
     load_update,
 )
-from gradiometer.defenses import DPSGD, BatchNormToGroupNorm, ClientDP, Clip, GaussianNoise, Quantize, chain
+from gradiometer.defenses import (
+    DPSGD,
+    BatchNormToGroupNorm,
+    ClientDP,
+    Clip,
+    FederatedDropout,
+    GaussianNoise,
+    Quantize,
+    SelectiveEncryption,
+    chain,
+)
 from gradiometer.federation import FedAvg, Federation, advance, begin, deal
 from gradiometer.federation.exchange import count_of, read_exchange, read_model
 from gradiometer.federation.local import draw
@@ -104,6 +114,10 @@ def test_what_cannot_be_done_on_the_way_out_is_said_at_once(client: Client) -> N
             Protection(defense=defense, model=client.model)
     with pytest.raises(Unsupported, match="part in the sum"):
         Protection(defense=ClientDP(), model=client.model)
+    with pytest.raises(Unsupported, match="encrypts"):
+        Protection(defense=chain(Clip(bound=1.0), SelectiveEncryption()), model=client.model)
+    with pytest.raises(Unsupported, match="works on the download"):
+        Protection(defense=FederatedDropout(), model=client.model)
     with pytest.raises(BadConfig, match="return weights"):
         Recorder(client=replace(client, recipe=Recipe()), folder=Path("anywhere"))
 

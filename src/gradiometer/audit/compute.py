@@ -90,8 +90,9 @@ def observe(setup: Setup, victim: Victim, number: int, defense: str, attack: Att
         )
         for i in range(setup.threat.rounds)
     ]
-    if len(updates) == 1:
-        return updates[0]
+    guard = setup.defenses.get(defense)
+    if len(updates) == 1 or (guard is not None and guard.cuts()):  # parts of the model cannot be averaged
+        return updates[-1]
     return updates[-1].replace(
         values={name: torch.stack([u.values[name] for u in updates]).mean(0) for name in updates[0].values}
     )

@@ -12,11 +12,11 @@ from gradiometer.federation import (
     STRATEGIES,
     Federation,
     Member,
-    SecureAggregation,
     Strategy,
     deal,
     hold_out,
 )
+from gradiometer.federation.averaging import Averaging
 
 from .plan import Plan
 from .setup import Setup
@@ -60,13 +60,14 @@ def strategy(plan: Plan, sends: str) -> Strategy:
     return STRATEGIES[spec["name"]](**{key: value for key, value in spec.items() if key != "name"})
 
 
-def aggregation(plan: Plan) -> SecureAggregation | None:
+def aggregation(plan: Plan) -> Averaging | None:
     """What the plan shows the server instead of every message; None: nothing."""
     spec = plan.train.aggregation
     if spec is None:
         return None
     thing, _ = AGGREGATIONS[spec["name"]]
-    return thing(**{key: value for key, value in spec.items() if key != "name"})
+    made: Averaging = thing(**{key: value for key, value in spec.items() if key != "name"})
+    return made
 
 
 def data_behind(setup: Setup, batch: Batch) -> Data:

@@ -33,6 +33,7 @@ from .play import play
 from .recipe import Recipe
 from .rng import derive, global_seed, spawn
 from .storage import load_update, save_update
+from .submodel import SubModel
 from .summing import Aggregation, play_sum
 from .threat import THREATS, Threat
 from .training import Optimizer
@@ -65,6 +66,7 @@ __all__ = [
     "Optimizer",
     "Recipe",
     "Sent",
+    "SubModel",
     "Threat",
     "Unsupported",
     "Update",

@@ -14,6 +14,7 @@ from .batch import Batch
 from .card import Card
 from .client import Tensors, WeightsLoss
 from .recipe import Recipe
+from .submodel import SubModel
 from .threat import Threat
 
 Memory = MutableMapping[str, Any]
@@ -33,6 +34,14 @@ class Defense:
         """The model that the federation agrees to train instead (known to the server). Never writes to `model`."""
         return model
 
+    def on_download(self, model: nn.Module, *, rng: torch.Generator) -> SubModel | None:
+        """The part of the model that one client trains in one round; None: all of it. Never writes to `model`."""
+        return None
+
+    def cuts(self) -> bool:
+        """Whether clients train parts of the model, drawn by `on_download`."""
+        return type(self).on_download is not Defense.on_download
+
     def on_batch(self, batch: Batch, *, rng: torch.Generator) -> Batch:
         """The data that the client trains on instead."""
         return batch
@@ -48,7 +57,7 @@ class Defense:
         return dict(values)
 
     def on_wire(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
-        """What the observer reads off the message, after encoding, masking or encryption."""
+        """What the observer reads off the message, which may be encrypted; the values themselves go into the sum."""
         return dict(values)
 
     def on_sum(self, values: Values, *, clients: int, rng: torch.Generator) -> dict[str, Tensor]:

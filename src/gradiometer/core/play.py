@@ -45,12 +45,19 @@ def play(
     if attack is not None and threat.tamper:
         model = attack.tamper(model)
     model = defense.on_model(model)
+    ways = [spawn(rng) for _ in range(4)]
+    part = defense.on_download(model, rng=spawn(rng)) if defense.cuts() else None
     # The client works on a copy: models that remember their last input must not hand it to the observer.
-    trained = replace(client, model=clone_model(model))
-    private = defense.on_batch(batch, rng=spawn(rng))
-    sent = trained.train(private, rng=spawn(rng), step=partial(defense.on_step, memory=memory))
-    values = defense.on_gradients(sent.values, rng=spawn(rng), memory=memory)
-    values = defense.on_wire(values, rng=spawn(rng), memory=memory)
+    trained = replace(client, model=clone_model(model if part is None else part.model))
+    private = defense.on_batch(batch, rng=ways[0])
+    sent = trained.train(private, rng=ways[1], step=partial(defense.on_step, memory=memory))
+    values = defense.on_gradients(sent.values, rng=ways[2], memory=memory)
+    values = defense.on_wire(values, rng=ways[3], memory=memory)
+    size, buffers = defense.wire_bytes(values), sent.buffers
+    if part is not None and part.secret:
+        values, buffers = part.spread(values, model), part.spread(buffers, model)
+    elif part is not None:
+        model = part.model
     if not all(torch.isfinite(value).all() for value in values.values()):
         raise BadInput("the defense made values that are not finite", fix="check the defense's settings")
     return Update(
@@ -62,9 +69,9 @@ def play(
         recipe=replace(client.recipe, examples=batch.size),
         batch_size=batch.size,
         labels=batch.get("y"),
-        buffers=sent.buffers if client.recipe.shares_buffers else None,
+        buffers=buffers if client.recipe.shares_buffers else None,
         public=public,
         clients=threat.clients,
         round=round,
-        wire_bytes=defense.wire_bytes(values),
+        wire_bytes=size,
     ).under(threat)

@@ -13,7 +13,7 @@ from .attack import Values
 from .batch import Batch
 from .client import Client
 from .defense import Defense
-from .errors import BadInput
+from .errors import BadInput, Unsupported
 from .play import play
 from .rng import spawn
 from .threat import Threat
@@ -51,10 +51,13 @@ def play_sum(
 
     Raises:
         BadInput: no batch, one that does not fit the client, or an update that is not finite.
+        Unsupported: a defense with which every client trains another part of the model.
     """
     if not batches:
         raise BadInput("a sum over clients needs at least one client's batch")
     defense = defense or Defense()
+    if defense.cuts():
+        raise Unsupported("clients that train different parts of the model have no plain sum", fix="attack one client")
     everything = replace(threat, labels=True)
     seen = [
         play(client, batch, rng=spawn(rng), threat=everything, defense=defense, public=public, round=round)

@@ -9,7 +9,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import Batch, Card, Channel, Defense, Memory, Recipe, Threat, Values, WeightsLoss, spawn
+from gradiometer.core import (
+    Attack,
+    Batch,
+    Card,
+    Channel,
+    Defense,
+    Memory,
+    Recipe,
+    SubModel,
+    Threat,
+    Values,
+    WeightsLoss,
+    spawn,
+)
 from gradiometer.numerics.accounting import gaussian_epsilon
 from gradiometer.numerics.channels import sequence
 
@@ -60,6 +73,14 @@ class Chain(Defense):
             model = member.on_model(model)
         return model
 
+    def on_download(self, model: nn.Module, *, rng: torch.Generator) -> SubModel | None:
+        """The first member's that cuts; there is no use for a second one."""
+        parts = (member.on_download(model, rng=rng) for member in self.members)
+        return next((part for part in parts if part is not None), None)
+
+    def cuts(self) -> bool:
+        return any(member.cuts() for member in self.members)
+
     def on_batch(self, batch: Batch, *, rng: torch.Generator) -> Batch:
         for member in self.members:
             batch = member.on_batch(batch, rng=spawn(rng))
@@ -93,7 +114,13 @@ class Chain(Defense):
         return any(member.aggregates() for member in self.members)
 
     def wire_bytes(self, values: Values) -> int:
-        """The shortest of the members' encodings; those in front of a member that draws at random no longer fit."""
+        """The shortest of the members' encodings; those in front of a member that draws at random no longer fit.
+
+        Ciphertexts look random, and nothing shortens them.
+        """
+        encrypted = [member.wire_bytes(values) for member in self.members if _encrypts(member)]
+        if encrypted:
+            return max(encrypted)
         fitting: list[Defense] = [Defense()]
         for member in self.members:
             if isinstance(member, RANDOM):
@@ -113,6 +140,8 @@ class Chain(Defense):
         proofs = [self._clipped_noise(delta, threat.rounds)]
         for member in self.members:
             last = member is self.members[-1]
+            if isinstance(member, ClientDP) and self.cuts() and member.where == "distributed":
+                continue  # a coordinate gets the noise of those clients alone that had it
             if isinstance(member, DPSGD) or (isinstance(member, ClientDP) and (last or member.where == "local")):
                 proofs.append(member.epsilon(delta, recipe=recipe, threat=threat))
         return min((proof for proof in proofs if proof is not None), default=None)
@@ -130,11 +159,25 @@ class Chain(Defense):
                 bound = None
         return None
 
+    def informed(self, attack: Attack, *, clients: int = 1) -> Attack | None:
+        adapted = super().informed(attack, clients=clients)
+        for member in self.members:
+            if type(member).informed is not Defense.informed:
+                adapted = member.informed(adapted or attack, clients=clients) or adapted
+        return adapted
+
     def channel(self) -> Channel | None:
-        return sequence([member.channel() for member in self.members])
+        """The members' in their order; encryption comes after everything else."""
+        return sequence(member.channel() for member in sorted(self.members, key=_encrypts))
 
     def sum_channel(self, clients: int) -> Channel | None:
         return sequence([member.sum_channel(clients) for member in self.members])
+
+
+def _encrypts(member: Defense) -> bool:
+    if isinstance(member, Chain):
+        return any(map(_encrypts, member.members))
+    return type(member).on_wire is not Defense.on_wire
 
 
 def _never_lengthens(member: Defense) -> bool:

@@ -2,6 +2,7 @@
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .federation import Federation
+from .homomorphic_aggregation import HomomorphicAggregation
 from .loop import Training, federate
 from .measuring import Accuracy, measure
 from .members import Member, deal, hold_out
@@ -10,7 +11,10 @@ from .secure_aggregation import SecureAggregation
 from .split import dirichlet_split, even_split
 from .strategy import STRATEGIES, FedAdam, FedAvg, FedProx, FedSGD, Strategy
 
-AGGREGATIONS = {"SecureAggregation": (SecureAggregation, SecureAggregation.card)}
+AGGREGATIONS = {
+    "SecureAggregation": (SecureAggregation, SecureAggregation.card),
+    "HomomorphicAggregation": (HomomorphicAggregation, HomomorphicAggregation.card),
+}
 """How a server may be shown less than every client's message; the catalogue of this room."""
 
 __all__ = [
@@ -22,6 +26,7 @@ __all__ = [
     "FedProx",
     "FedSGD",
     "Federation",
+    "HomomorphicAggregation",
     "Member",
     "Round",
     "SecureAggregation",

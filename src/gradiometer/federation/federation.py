@@ -8,8 +8,8 @@ import torch
 
 from gradiometer.core import BadConfig, Batch, Client, Defense, Unsupported, derive
 
+from .averaging import Averaging
 from .members import Member
-from .secure_aggregation import SecureAggregation
 from .strategy import Strategy
 
 
@@ -34,7 +34,7 @@ class Federation:
     examples: int | None = None
     test: Batch | None = None
     seed: int = 0
-    aggregation: SecureAggregation | None = None
+    aggregation: Averaging | None = None
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -47,7 +47,11 @@ class Federation:
         if not 0 <= self.dropout < 1:
             raise BadConfig(f"dropout is a chance in [0, 1), got {self.dropout}")
         if self.aggregation is not None:
-            self.aggregation.settings(round=0, clients=len(self.members), length=1)
+            self.aggregation.check(len(self.members))
+            if self.defense.cuts():
+                raise Unsupported(
+                    "members that train different parts of the model have no plain sum", fix="leave the aggregation out"
+                )
         for batch in (self.test, *(part for m in self.members for part in (m.train, m.test))):
             if batch is not None and ("y" not in batch or batch["y"].is_floating_point()):
                 raise Unsupported("federated training measures accuracy, which needs integer labels `y`")

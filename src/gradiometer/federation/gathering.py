@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from gradiometer.core import BadInput, Values, concatenate, derive
+from gradiometer.core import BadInput, SubModel, Values, concatenate, derive
 
+from .averaging import Averaging
 from .local import Contribution
-from .secure_aggregation import SecureAggregation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,20 +37,22 @@ class Plain:
 
     Args:
         alike: every client weighs the same, as what is proven of a sum needs it.
+        whole: the model of which clients may have trained parts.
     """
 
-    def __init__(self, *, alike: bool) -> None:
-        self._alike = alike
+    def __init__(self, *, alike: bool, whole: nn.Module) -> None:
+        self._alike, self._whole = alike, whole
         self._weight = self._clients = self._bytes = 0
         self._values: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
+        self._missing: dict[str, Tensor] = {}
 
     def add(self, member: int, sent: Contribution) -> None:
         count, first = 1 if self._alike else sent.batch.size, not self._weight
         self._weight, self._clients = self._weight + count, self._clients + 1
         self._bytes += sent.wire_bytes
         for held, new in ((self._values, sent.values), (self._buffers, sent.buffers)):
-            for name, value in new.items():
+            for name, value in self._spread(new, sent.part, count).items():
                 if first:
                     held[name] = value * count if value.is_floating_point() else value.clone()
                 elif value.is_floating_point():
@@ -60,10 +63,26 @@ class Plain:
         if not self._weight:
             raise BadInput("no client sent anything")
         values, buffers = (
-            {k: v / self._weight if v.is_floating_point() else v for k, v in held.items()}
+            {k: v / self._weights(k) if v.is_floating_point() else v for k, v in held.items()}
             for held in (self._values, self._buffers)
         )
+        for name in buffers.keys() & self._missing.keys():
+            nobody = self._missing[name] >= self._weight
+            buffers[name] = torch.where(nobody, self._whole.get_buffer(name), buffers[name])
         return Mean(values=values, buffers=buffers, clients=self._clients, uplink_bytes=self._bytes)
+
+    def _spread(self, new: Values, part: SubModel | None, count: int) -> Values:
+        """The values at their places in the whole model; keeps account of the weight that every coordinate misses."""
+        if part is None:
+            return new
+        there = part.spread({name: torch.ones_like(value) for name, value in new.items()}, self._whole)
+        for name, one in there.items():
+            self._missing[name] = self._missing.get(name, 0) + count * (1 - one)
+        return part.spread(new, self._whole)
+
+    def _weights(self, name: str) -> Tensor | int:
+        """Of the clients that had the coordinates of a tensor; where nobody had one, its sum of zero is divided by 1."""
+        return (self._weight - self._missing[name]).clamp_min(1) if name in self._missing else self._weight
 
 
 class Masked:
@@ -79,7 +98,7 @@ class Masked:
     """
 
     def __init__(
-        self, aggregation: SecureAggregation, *, invited: int, most: int | None, before: Values, seed: int, round: int
+        self, aggregation: Averaging, *, invited: int, most: int | None, before: Values, seed: int, round: int
     ) -> None:
         self._aggregation, self._invited, self._most, self._round = aggregation, invited, most, round
         self._before = {name: value for name, value in before.items() if value.is_floating_point()}
@@ -103,18 +122,13 @@ class Masked:
             gone={*range(self._invited)} - self._messages.keys(),
         )
         buffers = {name: value + done.mean[name] for name, value in self._before.items() if name in done.mean}
-        clip, one = self._aggregation.clip, next(iter(self._messages.values()))
         return Mean(
             values={name: value for name, value in done.mean.items() if name not in buffers},
             buffers=buffers,
             clients=len(done.survivors),
             uplink_bytes=done.uplink,
             seconds=done.seconds,
-            clipped=max(
-                sum(int((value.abs() > clip).sum()) for value in message.values())
-                for message in self._messages.values()
-            )
-            / sum(value.numel() for value in one.values()),
+            clipped=done.clipped,
         )
 
 
@@ -122,7 +136,9 @@ def summed(sent: list[Contribution], mean: Mean, values: Values) -> Contribution
     """The one thing that the server was shown of several messages: their sum, all of their examples behind it."""
     return Contribution(
         values=values,
+        seen=values,
         buffers=mean.buffers,
+        part=None,
         batch=concatenate([one.batch for one in sent]),
         wire_bytes=mean.uplink_bytes,
         defense_seconds=sum(one.defense_seconds for one in sent),

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import Batch, Client, Defense, Memory, Update, derive, spawn
+from gradiometer.core import Batch, Client, Defense, Memory, SubModel, Update, clone_model, derive, spawn
 
 from .checking import check_alike
 
@@ -20,14 +20,18 @@ class Contribution:
     """What a client sends, and what it took.
 
     Args:
-        values, buffers: what leaves the client; buffers are those of normalization, which the defense does not touch.
+        values, buffers: what goes into the sum; buffers are those of normalization, which the defense does not touch.
+        seen: what the server reads of the values, where they are encrypted.
+        part: of the model that the client trained; None: all of it. Values and buffers are in its shapes.
         batch: the examples behind it, as the client chose them. They stay at home.
         wire_bytes: of the values as the defense encodes them, and of the buffers.
         defense_seconds: CPU time inside the defense.
     """
 
     values: Mapping[str, Tensor]
+    seen: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
+    part: SubModel | None
     batch: Batch
     wire_bytes: int
     defense_seconds: float
@@ -49,16 +53,22 @@ def contribute(
         BadInput: an update that is not finite, or a defense that returns something else than it was given.
     """
     started = time.process_time()
+    part = defense.on_download(client.model, rng=derive(seed, round, member, "download"))
+    if part is not None:
+        client = replace(client, model=clone_model(part.model))
     prepared = defense.on_batch(batch, rng=derive(seed, round, member, "batch"))
     spent = time.process_time() - started
     step = partial(defense.on_step, memory=memory)
     sent = client.train(prepared, rng=derive(seed, round, member, "train"), step=step)
     started = time.process_time()
-    values = defended(sent.values, defense, memory, rng=derive(seed, round, member, "defense"))
+    rng = derive(seed, round, member, "defense")
+    values, seen = _defended(sent.values, defense, memory, rng=rng)
     spent += time.process_time() - started
     return Contribution(
         values=values,
+        seen=seen,
         buffers=sent.buffers,
+        part=part,
         batch=batch,
         wire_bytes=defense.wire_bytes(values) + sum(b.numel() * b.element_size() for b in sent.buffers.values()),
         defense_seconds=spent,
@@ -68,15 +78,23 @@ def contribute(
 def defended(
     values: Mapping[str, Tensor], defense: Defense, memory: Memory, *, rng: torch.Generator
 ) -> dict[str, Tensor]:
-    """What the defense makes of raw values on their way out.
+    """What the server sees of raw values behind the defense.
 
     Raises:
         BadInput: it returns other names or shapes, or values that are not finite.
     """
+    return _defended(values, defense, memory, rng=rng)[1]
+
+
+def _defended(
+    values: Mapping[str, Tensor], defense: Defense, memory: Memory, *, rng: torch.Generator
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What goes into the sum, and what the server sees of it."""
     sent = defense.on_gradients(values, rng=spawn(rng), memory=memory)
-    sent = defense.on_wire(sent, rng=spawn(rng), memory=memory)
-    check_alike(sent, values, f"what {type(defense).__name__} returned")
-    return sent
+    seen = defense.on_wire(sent, rng=spawn(rng), memory=memory)
+    for made in (sent, seen):
+        check_alike(made, values, f"what {type(defense).__name__} returned")
+    return sent, seen
 
 
 def draw(batch: Batch, count: int | None, *, seed: int, round: int, member: int) -> Batch:
@@ -90,15 +108,20 @@ def draw(batch: Batch, count: int | None, *, seed: int, round: int, member: int)
 def as_update(client: Client, model: nn.Module, sent: Contribution, *, round: int, clients: int = 1) -> Update:
     """What the server of a federation sees of a contribution: values, buffers, and what it knows anyway."""
     recipe = replace(client.recipe, examples=sent.batch.size, shares_buffers=bool(sent.buffers))
+    seen, buffers, part = sent.seen, sent.buffers, sent.part
+    if part is not None and part.secret:
+        seen, buffers = part.spread(seen, model), part.spread(buffers, model)
+    elif part is not None:
+        model = part.model
     return Update(
-        values=sent.values,
+        values=seen,
         layout=client.layout,
         sends=recipe.sends,
         model=model,
         loss=client.loss,
         recipe=recipe,
         batch_size=sent.batch.size,
-        buffers=dict(sent.buffers) or None,
+        buffers=dict(buffers) or None,
         clients=clients,
         round=round,
         wire_bytes=sent.wire_bytes,

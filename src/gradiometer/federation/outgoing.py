@@ -54,8 +54,14 @@ class Protection:
 
     def __post_init__(self) -> None:
         for one in _members(self.defense):
+            if type(one).on_wire is not Defense.on_wire:
+                raise Unsupported(
+                    f"{type(one).__name__} encrypts, and here plain numbers are sent",
+                    fix="encrypt with gradiometer.federation.homomorphic in the app, or train in process",
+                )
             for hook, call in (
                 ("on_model", "defense.on_model(model)"),
+                ("on_download", "defense.on_download(model, rng=...)"),
                 ("on_batch", "defense.on_batch(batch, rng=...)"),
             ):
                 if getattr(type(one), hook) is not getattr(Defense, hook):

@@ -86,6 +86,8 @@ def begin(federation: Federation) -> State:
 def advance(federation: Federation, state: State, *, measured: bool = True, seen: Seen | None = None) -> State:
     """One round: every member trains and sends, the server averages by numbers of examples and moves the weights.
 
+    Where members train parts of the model, every coordinate is averaged over those that had it; one that nobody had stays.
+
     Where the defense has a part in the sum (`Defense.aggregates`), all members weigh the same.
 
     A member whose training or defense fails sends nothing; the round goes on without it, and says so. Where too few are
@@ -162,7 +164,7 @@ def advance(federation: Federation, state: State, *, measured: bool = True, seen
 
 def _gathering(federation: Federation, model: nn.Module, number: int) -> Plain | Masked:
     if federation.aggregation is None:
-        return Plain(alike=federation.most is None)
+        return Plain(alike=federation.most is None, whole=model)
     return Masked(
         federation.aggregation,
         invited=len(federation.members),

@@ -11,24 +11,11 @@ from torch import Tensor
 
 from gradiometer.core import Card, Values
 
+from .averaging import Averaged
 from .secure.local import Round, secure_sum
 from .secure.settings import Floors, Settings
 from .secure.weighing import weigh, weighted_mean
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Averaged:
-    """A mean out of masked messages, and its price.
-
-    Args:
-        survivors: whose messages are in it.
-        uplink: bytes that all clients sent. seconds: CPU time of all clients and the server.
-    """
-
-    mean: dict[str, Tensor]
-    survivors: tuple[int, ...]
-    uplink: int
-    seconds: float
+from .vectors import flat, named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +60,10 @@ class SecureAggregation:
             bits=self.bits,
         )
 
+    def check(self, clients: int) -> None:
+        """Raises `BadConfig` where the settings do not fit so many clients."""
+        self.settings(round=0, clients=clients, length=1)
+
     def sum(self, messages: Sequence[Values], *, rng: torch.Generator, round: int = 0) -> tuple[dict[str, Tensor], int]:
         """What the server learns of these messages, one a client, and the bytes that all clients sent.
 
@@ -80,8 +71,8 @@ class SecureAggregation:
             BadConfig: fewer than two clients, or settings that do not fit their number.
             Unsupported: the package `cryptography` is missing.
         """
-        done = self._added({i: _flat(one, messages[0]) for i, one in enumerate(messages)}, rng, round)
-        return _named(done.total.values, messages[0]), done.uplink
+        done = self._added({i: flat(one, messages[0]) for i, one in enumerate(messages)}, rng, round)
+        return named(done.total.values, messages[0]), done.uplink
 
     def mean(
         self,
@@ -104,16 +95,21 @@ class SecureAggregation:
         """
         like: Values = next(iter(messages.values()), {})
         vectors = {
-            client: weigh(_flat(one, like), counts[client], most=most, clip=self.clip)
+            client: weigh(flat(one, like), counts[client], most=most, clip=self.clip)
             for client, one in messages.items()
         }
         done = self._added(vectors, rng, round, gone)
         return Averaged(
-            mean=_named(weighted_mean(done.total.values, clip=self.clip), like),
+            mean=named(weighted_mean(done.total.values, clip=self.clip), like),
             survivors=done.total.survivors,
             uplink=done.uplink,
             seconds=done.client_seconds + done.server_seconds,
+            clipped=max(self._clipped(one) for one in messages.values()),
         )
+
+    def _clipped(self, message: Values) -> float:
+        beyond = sum(int((value.abs() > self.clip).sum()) for value in message.values())
+        return beyond / sum(value.numel() for value in message.values())
 
     def _added(
         self, vectors: Mapping[int, Tensor], rng: torch.Generator, round: int, gone: Collection[int] = ()
@@ -124,16 +120,6 @@ class SecureAggregation:
         # Whoever is gone never comes to its vector.
         everybody = {**dict.fromkeys(gone, torch.empty(0)), **vectors}
         return secure_sum(everybody, settings, rng=rng, floors=floors, silent={"mask": gone})
-
-
-def _flat(message: Values, like: Values) -> Tensor:
-    return torch.cat([message[name].detach().cpu().flatten() for name in like])
-
-
-def _named(vector: Tensor, like: Values) -> dict[str, Tensor]:
-    """Undoes `_flat`, in the types of the message."""
-    parts = vector.split([value.numel() for value in like.values()])
-    return {name: part.view(value.shape).to(value) for part, (name, value) in zip(parts, like.items())}
 
 
 ANY = Floors(clients=2, degree=1, clips=(0.0, float("inf")), bits=2)

@@ -40,6 +40,15 @@ def sum_of_scaled(
     return total, torch.cat(norms)
 
 
+def mean_magnitude(loss: WeightsLoss, weights: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """mean_i |g_i|, entry by entry, with g_i the gradient of example i."""
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for i in range(batch.size):
+        for name, g in _single(loss, weights, batch.take(slice(i, i + 1))).items():
+            total[name] += g[0].abs() / batch.size
+    return total
+
+
 def _vectorized(loss: WeightsLoss, weights: dict[str, Tensor], part: Batch) -> dict[str, Tensor]:
     def of_one(live: dict[str, Tensor], example: dict[str, Tensor]) -> Tensor:
         return loss(live, Batch({name: value[None] for name, value in example.items()}))

@@ -35,11 +35,17 @@ def keep_largest(values: Values, keep: float, scope: Scope) -> dict[str, Tensor]
 
     At least one entry stays (of each tensor, or of all).
     """
+    masks = largest(values, keep, scope)
+    return {name: value * masks[name] for name, value in values.items()}
+
+
+def largest(values: Values, share: float, scope: Scope) -> dict[str, Tensor]:
+    """1 at the entries of largest magnitude, a share of each tensor or of all together but at least one, and 0 elsewhere."""
     if scope == "tensor":
-        return {name: value * _largest(value.reshape(-1), keep).reshape(value.shape) for name, value in values.items()}
+        return {name: _largest(value.reshape(-1), share).reshape(value.shape) for name, value in values.items()}
     flat = torch.cat([value.reshape(-1) for value in values.values()])
-    kept = _largest(flat, keep).split([value.numel() for value in values.values()])
-    return {name: value * mask.reshape(value.shape) for (name, value), mask in zip(values.items(), kept)}
+    masks = _largest(flat, share).split([value.numel() for value in values.values()])
+    return {name: mask.reshape(value.shape) for (name, value), mask in zip(values.items(), masks)}
 
 
 def _largest(flat: Tensor, keep: float) -> Tensor:

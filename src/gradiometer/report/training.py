@@ -74,9 +74,7 @@ def round_lines(result: TrainingResult, run: Trained) -> list[str]:
         lines.append(f"{refused} contributions are in no mean: refused, or their members dropped out")
     lost = sum(not one.clients for one in run.rounds)
     if result.aggregation and run.rounds:
-        told = (
-            f"secure aggregation took {figures.duration(run.aggregation_seconds)} of CPU, members and server together"
-        )
+        told = f"adding up unseen took {figures.duration(run.aggregation_seconds)} of CPU, members and server together"
         told += f"; {lost} of {len(run.rounds)} rounds were lost" if lost else ""
         told += (
             f"; up to {figures.percent(run.clipped)} of a message's entries were cut to its range"
@@ -148,7 +146,7 @@ def _story(result: TrainingResult) -> str:
     sizes = list(result.members.values())
     each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     goal = f", target {figures.percent(result.target)}" if result.target else ""
-    seen = f"; the server sees the sum over members alone, by {result.aggregation}" if result.aggregation else ""
+    seen = f"; what is seen is the sum over members alone, by {result.aggregation}" if result.aggregation else ""
     seen += f"; a member answers no more with chance {figures.percent(result.dropout)}" if result.dropout else ""
     base = f", always naming the commonest class {figures.percent(result.majority)}" if result.majority else ""
     return (

@@ -20,6 +20,7 @@ from ..exchange import check_client
 from ..federation import Federation
 from ..local import draw
 from ..measuring import correct, measure
+from ..secure_aggregation import SecureAggregation
 from ..strategy import FedAdam, FedAvg, FedProx, Strategy
 from .arrays import as_record, model_of, round_of
 from .mod import Mod, member_of
@@ -79,6 +80,7 @@ def server_app(
             seconds of every round.
         directory: of secure aggregation, as `SecureGrid`.
     """
+    secure = _secure(federation)
     place, inner = Path(folder), flower_strategy(federation.strategy, _least(federation))
     recipe = federation.strategy.recipe(federation.client.recipe)
     app, started = ServerApp(), [time.perf_counter()]
@@ -99,13 +101,13 @@ def server_app(
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         client, strategy = replace(federation.client, recipe=recipe), inner
-        if federation.aggregation is None:
+        if secure is None:
             strategy = Recording(inner, client, place)
         else:
             grid = SecureGrid(
                 grid,
                 client,
-                federation.aggregation,
+                secure,
                 most=federation.most,
                 directory=directory,
                 defense=federation.defense,
@@ -118,10 +120,21 @@ def server_app(
     return app
 
 
+def _secure(federation: Federation) -> SecureAggregation | None:
+    """Raises `Unsupported` for an aggregation that has no mod."""
+    if federation.aggregation is None or isinstance(federation.aggregation, SecureAggregation):
+        return federation.aggregation
+    raise Unsupported(
+        f"{type(federation.aggregation).__name__} has no mod for Flower",
+        fix="choose SecureAggregation, or train in process",
+    )
+
+
 def _least(federation: Federation) -> int:
     """Nodes without which no round begins: two thirds, so that one that dies does not hold up the others for good."""
-    if federation.aggregation is not None:
-        return federation.aggregation.settings(round=0, clients=len(federation.members), length=1).threshold
+    secure = _secure(federation)
+    if secure is not None:
+        return secure.settings(round=0, clients=len(federation.members), length=1).threshold
     return -(-2 * len(federation.members) // 3)
 
 

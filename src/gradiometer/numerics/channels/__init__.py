@@ -1,6 +1,7 @@
 """Channels: what somebody who knows a defense can compute from what was sent."""
 
 from .bounding import Clamped, Rescaled
+from .hidden import Hidden, hide
 from .noise import Additive, NoisyDirection
 from .rounding import Dithering, Rounding
 from .sequence import Sequence, sequence
@@ -10,11 +11,13 @@ __all__ = [
     "Additive",
     "Clamped",
     "Dithering",
+    "Hidden",
     "NoisyDirection",
     "Rescaled",
     "Rounding",
     "Sequence",
     "Signs",
     "Sparse",
+    "hide",
     "sequence",
 ]
