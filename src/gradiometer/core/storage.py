@@ -156,10 +156,10 @@ def _validate(header: Any, groups: dict[str, dict[str, Tensor]]) -> dict[str, An
     public = Batch(groups["public"]) if groups["public"] else None
     if public is not None:
         for name, tensor in public.items():
-            if name not in layout or tuple(tensor.shape[1:]) != tuple(layout[name].shape):
-                # Marks, such as properties that an attack looks for, stand beside what the layout describes.
-                if name in layout or tensor.ndim != 1 or tensor.is_floating_point():
-                    raise ValueError(f"public/{name} does not fit the layout")
+            # Marks, such as properties that an attack looks for, stand beside what the layout describes.
+            mark = name not in layout and tensor.ndim == 1 and not tensor.is_floating_point()
+            if not mark and (name not in layout or tuple(tensor.shape[1:]) != tuple(layout[name].shape)):
+                raise ValueError(f"public/{name} does not fit the layout")
     return {
         "sends": header["sends"],
         "layout": layout,
