@@ -1,0 +1,143 @@
+"""A training and an audit of the same federation as one page: who can be seen, what is told, what it costs, what to deploy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradiometer.audit.schema import Cell, Estimate, Result, Row
+from gradiometer.audit.schema_training import Trained, TrainingResult
+
+from . import figures, training, words
+from .html import context, environment
+
+ENOUGH = 0.95
+"""Share of the undefended accuracy from which on learning goes on."""
+GUESSING = 0.5
+"""AUC of whoever sees nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One defense in the order in which it should be considered.
+
+    Args:
+        holds, leaks, of: clients whose pictures it is shown to hide, or to show; of how many.
+        rate: of the client that leaks most. told: the strongest answer to whether something is there, and whose.
+        kept: share of the undefended accuracy.
+    """
+
+    defense: str
+    holds: int
+    leaks: int
+    of: int
+    rate: Estimate | None
+    worst: str
+    told: tuple[str, Estimate] | None
+    kept: float | None
+    run: Trained | None
+    row: Row
+
+    @property
+    def learns(self) -> bool:
+        """Whether the federation still learns, as far as was measured."""
+        return self.kept is not None and self.kept >= ENOUGH
+
+    @property
+    def reason(self) -> str:
+        """What decides its place."""
+        if self.leaks:
+            seen = f"pictures of {self.leaks} of {self.of} clients can be seen"
+        elif self.holds == self.of:
+            seen = "pictures are shown to stay private"
+        else:
+            seen = "no picture was recovered, which so few examples do not settle"
+        learned = "learning goes on" if self.learns else "learning suffers" if self.kept is not None else "no accuracy"
+        return f"{seen}; {learned}"
+
+
+def render_federation(result: Result, trained: TrainingResult) -> str:
+    """The page. Both must be of one plan, so that their defenses have the same names."""
+    told = context(result)
+    told |= {
+        "choices": choices(result, trained),
+        "presence": presence(result),
+        "t": trained,
+        "story": training.story(trained),
+        "rows": training.rows(trained),
+        "enough": ENOUGH,
+    }
+    return environment().get_template("federation.html").render(told)
+
+
+def choices(result: Result, trained: TrainingResult) -> list[Choice]:
+    """Every defense, best first: fewest clients whose pictures can be seen; then those with which training learns; then the
+    least leak rate, the least told, and the most accuracy."""
+    found = [_choice(name, result, trained) for name in dict.fromkeys(row.defense for row in result.rows)]
+
+    def place(choice: Choice) -> tuple[float, ...]:
+        told = choice.told[1].value if choice.told else GUESSING
+        rate = choice.rate.value if choice.rate else 1.0
+        return choice.leaks, not choice.learns, -choice.holds, rate, round(told, 2), -(choice.kept or 0.0)
+
+    return sorted(found, key=place)
+
+
+def _choice(name: str, result: Result, trained: TrainingResult) -> Choice:
+    rows = [row for row in result.rows if row.defense == name]
+    run = next((one for one in trained.runs if one.defense == name), None)
+    worst = max(rows, key=lambda row: row.rate.value if row.rate else -1.0)
+    telling = [(c.attack, c.auc) for c in result.cells if c.defense == name and c.status == "ok" and c.auc]
+    return Choice(
+        defense=name,
+        holds=sum(row.verdict == "HOLDS" for row in rows),
+        leaks=sum(row.verdict == "LEAKS" for row in rows),
+        of=len(rows),
+        rate=worst.rate,
+        worst=worst.client,
+        told=max(telling, key=lambda pair: pair[1].value, default=None),
+        kept=None if run is None else training.kept(trained, run),
+        run=run,
+        row=worst,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What presence attacks told of one client behind one defense: the stronger of naive and informed."""
+
+    attack: str
+    informed: bool
+    figure: str
+    estimate: Estimate
+
+
+def presence(result: Result) -> list[tuple[str, list[tuple[str, list[Told]]]]]:
+    """For every client and defense, the answers of attacks that say whether something is there."""
+    found = []
+    for client in words.clients_of(result):
+        lines = []
+        for defense in dict.fromkeys(row.defense for row in result.rows if row.client == client):
+            cells = [c for c in result.cells if (c.client, c.defense) == (client, defense) and _tells(c)]
+            lines.append((defense, [_told(cells, attack) for attack in dict.fromkeys(c.attack for c in cells)]))
+        found.append((client, lines))
+    return found
+
+
+def _tells(cell: Cell) -> bool:
+    return (
+        cell.status == "ok" and cell.labels is not None and cell.attack.startswith(("RareClass", "PropertyInference"))
+    )
+
+
+def _told(cells: list[Cell], attack: str) -> Told:
+    def strength(cell: Cell) -> float:
+        return words.headline_figure(cell)[1].value  # type: ignore[union-attr]
+
+    best = max((cell for cell in cells if cell.attack == attack), key=strength)
+    name, estimate = words.headline_figure(best)
+    assert estimate is not None
+    kind = "AUC" if name == "AUC" else "right answers"
+    return Told(attack=attack, informed=best.informed, figure=kind, estimate=estimate)
+
+
+__all__ = ["Choice", "choices", "figures", "presence", "render_federation"]
