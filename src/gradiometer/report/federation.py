@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradiometer.audit.schema import Cell, Estimate, Result, Row
 from gradiometer.audit.schema_training import Trained, TrainingResult
@@ -51,14 +51,17 @@ class Choice:
             seen = "pictures are shown to stay private"
         else:
             seen = "no picture was recovered, which so few examples do not settle"
-        learned = "learning goes on" if self.learns else "learning suffers" if self.kept is not None else "no accuracy"
+        if self.kept is None:
+            return f"{seen}; no accuracy was measured"
+        learned = "learning goes on" if self.learns else f"{figures.percent(self.kept)} of the accuracy is left"
         return f"{seen}; {learned}"
 
 
 def render_federation(result: Result, trained: TrainingResult) -> str:
-    """The page. Both must be of one plan, so that their defenses have the same names."""
+    """The page; of every client the attacker's best picture. Both must be of one plan, so that defenses have the same names."""
     told = context(result)
     told |= {
+        "galleries": [replace(shown, lines=shown.lines[:1]) for shown in told["galleries"]],
         "choices": choices(result, trained),
         "presence": presence(result),
         "t": trained,
@@ -95,10 +98,16 @@ def _choice(name: str, result: Result, trained: TrainingResult) -> Choice:
         rate=worst.rate,
         worst=worst.client,
         told=max(telling, key=lambda pair: pair[1].value, default=None),
-        kept=None if run is None else training.kept(trained, run),
+        kept=None if run is None or not _learned(trained) else training.kept(trained, run),
         run=run,
         row=worst,
     )
+
+
+def _learned(trained: TrainingResult) -> bool:
+    """Whether the undefended training beats always naming the commonest class; if not, its accuracies compare nothing."""
+    bare = next((run.accuracy for run in trained.runs if words.is_undefended(run.defense)), None)
+    return bare is not None and bare.lower > (trained.majority or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +147,3 @@ def _told(cells: list[Cell], attack: str) -> Told:
     assert estimate is not None
     kind = "AUC" if name == "AUC" else "right answers"
     return Told(attack=attack, informed=best.informed, figure=kind, estimate=estimate)
-
-
-__all__ = ["Choice", "choices", "figures", "presence", "render_federation"]

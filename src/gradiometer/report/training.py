@@ -143,7 +143,8 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def _story(result: TrainingResult) -> str:
+def story(result: TrainingResult) -> str:
+    """What was trained, in one line."""
     sizes = list(result.members.values())
     each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     goal = f", target {figures.percent(result.target)}" if result.target else ""
