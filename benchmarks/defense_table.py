@@ -107,7 +107,9 @@ def sent(who: Client, case: Case, batches: list[Batch], rng: torch.Generator) ->
 
 def of(attack: A, case: Case, informed: bool) -> A | None:
     """The attacker; None where knowing the defense changes nothing."""
-    return case.defense.informed(attack) if informed else attack  # type: ignore[return-value]
+    if not informed:
+        return attack
+    return None if type(case.defense) is Defense else case.defense.informed(attack)  # type: ignore[return-value]
 
 
 def pictures(attack: Attack, case: Case, informed: bool, options: argparse.Namespace) -> Interval | None:

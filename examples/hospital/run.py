@@ -52,13 +52,13 @@ def plan(data: str, quick: bool) -> dict[str, Any]:
         "utility": {"rounds": 0},
         "train": {
             "split": "natural",
-            "rounds": 30 if quick else 200,
+            "rounds": 120 if quick else 300,
             "strategy": {"name": "FedSGD", "lr": 0.1},
             "examples": 16,
-            "measure": 10,
+            "measure": 20,
             "record": [0] if quick else [0, 1, 5, 10, -1],
             "recorded": 1,
-            "attack_seconds": 1.0 if quick else 10.0,
+            "attack_seconds": 0.0 if quick else 10.0,
         },
     }
 

@@ -52,7 +52,7 @@ class Choice:
         else:
             seen = "no picture was recovered, which so few examples do not settle"
         if self.kept is None:
-            return f"{seen}; no accuracy was measured"
+            return f"{seen}; training learned nothing to compare"
         learned = "learning goes on" if self.learns else f"{figures.percent(self.kept)} of the accuracy is left"
         return f"{seen}; {learned}"
 
@@ -73,12 +73,14 @@ def render_federation(result: Result, trained: TrainingResult) -> str:
 
 
 def choices(result: Result, trained: TrainingResult) -> list[Choice]:
-    """Every defense, best first: fewest clients whose pictures can be seen; then those with which training learns; then the
-    least leak rate, the least told, and the most accuracy."""
+    """Every defense, best first: fewest clients whose pictures can be seen; then those with which training learns; then most
+    clients for which it is shown to hold, the least leak rate, the least told, and the most accuracy."""
     found = [_choice(name, result, trained) for name in dict.fromkeys(row.defense for row in result.rows)]
 
-    def place(choice: Choice) -> tuple[float, ...]:
-        told = choice.told[1].value if choice.told else GUESSING
+    def place(choice: Choice) -> tuple[float | int, ...]:
+        told = (
+            max(GUESSING, choice.told[1].lower) if choice.told else GUESSING
+        )  # what is shown, not what few answers say
         rate = choice.rate.value if choice.rate else 1.0
         return choice.leaks, not choice.learns, -choice.holds, rate, round(told, 2), -(choice.kept or 0.0)
 
