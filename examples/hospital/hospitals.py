@@ -44,9 +44,20 @@ def hospital(name: str) -> tuple[Client, Data]:
     """What one hospital trains with: its share of the private pictures; what is public is public to all."""
     whole = everything()
     split = dirichlet_split(whole.private["y"], len(NAMES), alpha=ALPHA, rng=derive(0, "hospitals"), smallest=12)
-    mine = replace(whole, private=whole.private.take(split[NAMES.index(name)]))
+    number = NAMES.index(name)
+    assert whole.test is not None
+    test = whole.test.take(slice(number, None, len(NAMES)))
+    return _client(whole, 1), replace(whole, private=whole.private.take(split[number]), test=test)
+
+
+def together() -> tuple[Client, Data]:
+    """All hospitals behind secure aggregation: the mean of their gradients is that of one batch with a picture of each."""
+    return _client(everything(), len(NAMES)), everything()
+
+
+def _client(whole: Data, examples: int) -> Client:
     model = models.lenet(whole.layout["x"].shape, len(whole.names), activation="tanh")
-    return Client(model=model, layout=whole.layout, recipe=Recipe(examples=1)), mine
+    return Client(model=model, layout=whole.layout, recipe=Recipe(examples=examples))
 
 
 north, south, east, west, university = (partial(hospital, name) for name in NAMES)
@@ -79,4 +90,4 @@ def _card(name: str, license: str) -> DataCard:
     return DataCard(name=name, license=license, public=True)
 
 
-__all__ = ["NAMES", "RARE", "everything", "hospital", "source", *NAMES]
+__all__ = ["NAMES", "RARE", "everything", "hospital", "source", "together", *NAMES]

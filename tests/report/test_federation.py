@@ -94,3 +94,14 @@ def test_the_stronger_of_two_attackers_is_told(make_result: Callable[..., Result
     assert first.informed
     assert first.figure == "AUC"
     assert first.estimate.value == 0.8
+
+
+def test_secure_aggregation_is_judged_by_what_the_sum_shows(make_result: Callable[..., Result]) -> None:
+    result = make_result(clients=2)
+    names = list(dict.fromkeys(row.client for row in result.rows))
+    found = choices(result, training(result, [0.9] * len(result.rows)), summed=names[1])
+    total = next(choice for choice in found if choice.worst == names[1])
+    assert total.defense == "secure aggregation"
+    assert total.of == 1
+    assert total.kept == 1.0
+    assert all(choice.of == 1 and choice.worst == names[0] for choice in found if choice is not total)

@@ -12,6 +12,8 @@ from .html import context, environment
 
 ENOUGH = 0.95
 """Share of the undefended accuracy from which on learning goes on."""
+SUM = "secure aggregation"
+"""What the choice is called that shows the server the sum alone."""
 GUESSING = 0.5
 """AUC of whoever sees nothing."""
 
@@ -35,7 +37,6 @@ class Choice:
     told: tuple[str, Estimate] | None
     kept: float | None
     run: Trained | None
-    row: Row
 
     @property
     def learns(self) -> bool:
@@ -57,12 +58,17 @@ class Choice:
         return f"{seen}; {learned}"
 
 
-def render_federation(result: Result, trained: TrainingResult) -> str:
-    """The page; of every client the attacker's best picture. Both must be of one plan, so that defenses have the same names."""
+def render_federation(result: Result, trained: TrainingResult, *, summed: str | None = None) -> str:
+    """The page; of every client the attacker's best picture. Both must be of one plan, so that defenses have the same names.
+
+    Args:
+        summed: the client whose undefended updates are what secure aggregation over the others shows.
+    """
     told = context(result)
     told |= {
         "galleries": [replace(shown, lines=shown.lines[:1]) for shown in told["galleries"]],
-        "choices": choices(result, trained),
+        "choices": choices(result, trained, summed=summed),
+        "summed": summed,
         "presence": presence(result),
         "t": trained,
         "story": training.story(trained),
@@ -72,37 +78,43 @@ def render_federation(result: Result, trained: TrainingResult) -> str:
     return environment().get_template("federation.html").render(told)
 
 
-def choices(result: Result, trained: TrainingResult) -> list[Choice]:
+def choices(result: Result, trained: TrainingResult, *, summed: str | None = None) -> list[Choice]:
     """Every defense, best first: fewest clients whose pictures can be seen; then those with which training learns; then most
     clients for which it is shown to hold, the least leak rate, the least told, and the most accuracy."""
-    found = [_choice(name, result, trained) for name in dict.fromkeys(row.defense for row in result.rows)]
+    mine = [row for row in result.rows if row.client != summed]
+    groups = {name: [row for row in mine if row.defense == name] for name in dict.fromkeys(row.defense for row in mine)}
+    found = [_choice(name, name, rows, result, trained) for name, rows in groups.items()]
+    total = [row for row in result.rows if row.client == summed and words.is_undefended(row.defense)]
+    if total:
+        found.append(_choice(SUM, total[0].defense, total, result, trained))
 
     def place(choice: Choice) -> tuple[float | int, ...]:
         told = (
             max(GUESSING, choice.told[1].lower) if choice.told else GUESSING
         )  # what is shown, not what few answers say
         rate = choice.rate.value if choice.rate else 1.0
-        return choice.leaks, not choice.learns, -choice.holds, rate, round(told, 2), -(choice.kept or 0.0)
+        shown = choice.holds / choice.of
+        return choice.leaks / choice.of, not choice.learns, -shown, rate, round(told, 2), -(choice.kept or 0.0)
 
     return sorted(found, key=place)
 
 
-def _choice(name: str, result: Result, trained: TrainingResult) -> Choice:
-    rows = [row for row in result.rows if row.defense == name]
+def _choice(shown: str, name: str, rows: list[Row], result: Result, trained: TrainingResult) -> Choice:
+    """Args: name: of the defense in cells and trainings."""
+    clients = {row.client for row in rows}
     run = next((one for one in trained.runs if one.defense == name), None)
     worst = max(rows, key=lambda row: row.rate.value if row.rate else -1.0)
-    telling = [(c.attack, c.auc) for c in result.cells if c.defense == name and c.status == "ok" and c.auc]
+    cells = [c for c in result.cells if c.defense == name and c.client in clients and c.status == "ok"]
     return Choice(
-        defense=name,
+        defense=shown,
         holds=sum(row.verdict == "HOLDS" for row in rows),
         leaks=sum(row.verdict == "LEAKS" for row in rows),
         of=len(rows),
         rate=worst.rate,
         worst=worst.client,
-        told=max(telling, key=lambda pair: pair[1].value, default=None),
+        told=max(((c.attack, c.auc) for c in cells if c.auc), key=lambda pair: pair[1].value, default=None),
         kept=None if run is None or not _learned(trained) else training.kept(trained, run),
         run=run,
-        row=worst,
     )
 
 
@@ -120,6 +132,7 @@ class Told:
     informed: bool
     figure: str
     estimate: Estimate
+    blind: float
 
 
 def presence(result: Result) -> list[tuple[str, list[tuple[str, list[Told]]]]]:
@@ -148,4 +161,5 @@ def _told(cells: list[Cell], attack: str) -> Told:
     name, estimate = words.headline_figure(best)
     assert estimate is not None
     kind = "AUC" if name == "AUC" else "right answers"
-    return Told(attack=attack, informed=best.informed, figure=kind, estimate=estimate)
+    blind = GUESSING if name == "AUC" or best.blind_labels is None else best.blind_labels.value
+    return Told(attack=attack, informed=best.informed, figure=kind, estimate=estimate, blind=blind)
