@@ -6,9 +6,9 @@ Tiles of `data.scanners` at 16 x 16 pixels, five classes. LinearBias reads an ML
 with tanh, untrained. Pictures: one private example a client and update; a picture is recovered if an audit would call it
 leaked (identified among 100, 3 dB over the best blind guess); rate with Wilson's interval over `--draws`. Labels: mean
 overlap over updates of 8 examples. Rare (is there one of the microaneurysms?) and property (which scanner?): AUC over
-`--answers` updates of 8 examples, half of them with the case, where guessing has 0.5. In a sum over five clients one of them
+`--answers` updates of 8 examples, half of them with the case, where guessing has 0.5. Who: is the client that has the rare case named? In a sum over five clients one of them
 has the case, or none; its column counts pictures of all five. Draws, and a forest of shadow rounds, are the same for the
-naive and the informed attacker. Price: accuracy of 120 rounds of FedSGD over five clients (Dirichlet 1), bytes a client and
+naive and the informed attacker. Price: accuracy of 200 rounds of FedSGD over five clients (Dirichlet 1), bytes a client and
 round, seconds of the defense, epsilon of one round at delta = 1e-5.
 """
 
@@ -51,7 +51,7 @@ from gradiometer.models import lenet, mlp
 from gradiometer.numerics.intervals import Interval, cluster_bootstrap, wilson
 from gradiometer.numerics.ranking import auc_interval
 
-SHAPE, SIZE, RARE, CLIENTS = (3, 16, 16), 8, 4, 5
+SHAPE, SIZE, RARE, CLIENTS, ROUNDS = (3, 16, 16), 8, 4, 5, 200
 CONTRAST, BRIGHTNESS = 0.5, 0.15
 A = TypeVar("A", bound=Attack)
 
@@ -184,6 +184,27 @@ def rare(case: Case, informed: bool, options: argparse.Namespace) -> Interval | 
     return auc_interval(*map(list, zip(*found)))
 
 
+def who(case: Case, informed: bool, options: argparse.Namespace) -> Interval | None:
+    """Share of rounds in which the one of five clients that has the rare case is named; guessing has 1/5.
+
+    The sum is the same whoever has it, so that all who see it alone can guess only.
+    """
+    reader, hits = of(RareClass(label=RARE), case, informed), []
+    if reader is None:
+        return None
+    for turn in range(options.draws):
+        place = turn % CLIENTS
+        batches = [drawn(1000 * turn + i, marked=False, rare=i == place) for i in range(CLIENTS)]
+        if case.clients == 1:
+            seen = [sent(client(SIZE), case, [batch], derive(13, turn, i)) for i, batch in enumerate(batches)]
+            counts = [float(reader.run(update, derive(14))["score"]) for update in seen]
+            named = counts.index(max(counts))
+        else:
+            named = int(torch.randint(CLIENTS, (), generator=derive(15, turn)))
+        hits.append(named == place)
+    return wilson(sum(hits), len(hits))
+
+
 def scanner(case: Case, informed: bool, options: argparse.Namespace) -> Interval | None:
     """AUC of "was it the second scanner?"; one forest for all updates."""
     shares = (0.0, 1 / case.clients)
@@ -202,6 +223,7 @@ COLUMNS: dict[str, Callable[[Case, bool, argparse.Namespace], Interval | None]] 
     "InvertingGradients": lambda *told: pictures(InvertingGradients(labels=RowSum(), iterations=200), *told),
     "labels": labels,
     "rare": rare,
+    "who": who,
     "property": scanner,
 }
 
@@ -211,9 +233,9 @@ def price(case: Case) -> str:
     who, data = client(16), plain()
     assert data.public is not None
     assert data.test is not None
-    done = federate(who, data.public, data.test, defense=case.defense, clients=CLIENTS, rounds=120, lr=0.1)
+    done = federate(who, data.public, data.test, defense=case.defense, clients=CLIENTS, rounds=ROUNDS, lr=0.05)
     right = wilson(done.correct, done.tested)
-    each = done.uplink_bytes / (120 * CLIENTS)
+    each = done.uplink_bytes / (ROUNDS * CLIENTS)
     if case.clients > 1:
         batches = [drawn(i, marked=False, rare=None) for i in range(case.clients)]
         start = time.process_time()
