@@ -73,6 +73,7 @@ def render_federation(result: Result, trained: TrainingResult, *, summed: str | 
         "t": trained,
         "story": training.story(trained),
         "rows": training.rows(trained),
+        "aggregation": trained.aggregation,
         "enough": ENOUGH,
     }
     return environment().get_template("federation.html").render(told)
