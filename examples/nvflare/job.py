@@ -6,10 +6,10 @@ python job.py --defense hospital:noisy --workspace /tmp/gradiometer
 import argparse
 from pathlib import Path
 
-import hospital
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe.sim_env import SimEnv
 
+import hospital
 from gradiometer.federation.nvflare import Defend, Record, SelfAudit
 
 parser = argparse.ArgumentParser()

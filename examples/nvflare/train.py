@@ -2,10 +2,10 @@
 
 import sys
 
-import hospital
 import nvflare.client as flare
 import torch
 
+import hospital
 from gradiometer import Client
 from gradiometer.core import clone_model, derive
 

@@ -100,7 +100,8 @@ def _blind(evidence: Evidence, case: Case, records: list[Record]) -> Iterator[st
     labels = [record for record in records if "noise_labels" in record]
     if labels:
         exact = [record["noise_labels"]["exact"] for record in labels]
-        blind = sum(record["noise_labels"]["blind"] for record in labels) / len(labels)
+        # Few batches do not show what guessing gets, either: one lucky guess among them is no knowledge.
+        blind = clopper_pearson(sum(record["noise_labels"]["blind"] for record in labels), len(labels), "upper").upper
         if clopper_pearson(sum(exact), len(exact), "lower", confidence=0.999).lower > blind:
             yield "it reads the labels off pure noise: it knows them from elsewhere"
 

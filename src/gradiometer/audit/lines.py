@@ -44,6 +44,16 @@ class Score(TypedDict):
 
 
 @with_config(_STRICT)
+class Presence(TypedDict):
+    """`metrics.PresenceScore` of one batch."""
+
+    there: bool
+    said: bool
+    blind: bool
+    score: float
+
+
+@with_config(_STRICT)
 class Labels(TypedDict):
     """`metrics.LabelScore` of one batch."""
 
@@ -112,6 +122,7 @@ class Attacked(_Trial):
     noise: NotRequired[Annotated[list[Score], Field(min_length=1)]]
     labels: NotRequired[Labels]
     noise_labels: NotRequired[Labels]
+    presence: NotRequired[Presence]
     claims: NotRequired[Claims]
     pictures: NotRequired[Annotated[str, Field(pattern=r"^[0-9a-f]{16}\.safetensors$")]]
     pictures_hash: NotRequired[str]
@@ -126,6 +137,7 @@ class Decoyed(_Trial):
     status: Literal["ok"]
     examples: NotRequired[list[Score]]
     labels: NotRequired[Labels]
+    presence: NotRequired[Presence]
 
 
 @with_config(_STRICT)

@@ -100,7 +100,7 @@ def as_bytes(pictures: Tensor, field: Field, *, blur: bool) -> Tensor:
         pixels = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
     elif side > SIDE:
         pixels = F.interpolate(pixels, scale_factor=SIDE / side, mode="area", recompute_scale_factor=True)
-    return (pixels * 255).round().to(torch.uint8)
+    return (pixels * 255).round().to(torch.uint8).contiguous()
 
 
 def png(picture: Tensor) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradiometer.audit.schema import Result, Row
 
@@ -30,32 +30,33 @@ CURVES = 12
 
 def render_html(result: Result) -> str:
     """The whole report. Every string of the result is escaped; a strict content policy backs that up."""
+    return environment().get_template("report.html").render(context(result))
+
+
+def context(result: Result) -> dict[str, Any]:
+    """All that the templates of an audit's sections are told."""
     rows = {client: [row for row in result.rows if row.client == client] for client in words.clients_of(result)}
     knowing = {(c.client, c.defense, c.attack): c for c in sorted(result.cells, key=lambda c: c.informed) if c.curve}
     curves = [(cell, path) for cell in knowing.values() if (path := charts.curve(cell))]
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            r=result,
-            sections=SECTIONS,
-            symbols=words.SYMBOLS,
-            caveat=words.CAVEAT,
-            missing=figures.MISSING,
-            figures=_figures(result),
-            rows_by_client=rows,
-            charts_by_client={client: charts.cost_charts(result, client) for client in rows},
-            galleries=gallery.galleries(result),
-            full_gallery=shows_private(result),
-            findings=sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity)),
-            heat_maps=heat.heat_maps(result),
-            silences=heat.silences(result),
-            checks=words.grouped(result.checks),
-            fired=sum(not check.ok for check in result.checks),
-            curves=curves[:CURVES],
-            curves_left_out=len(curves[CURVES:]),
-        )
-    )
+    return {
+        "r": result,
+        "sections": SECTIONS,
+        "symbols": words.SYMBOLS,
+        "caveat": words.CAVEAT,
+        "missing": figures.MISSING,
+        "figures": _figures(result),
+        "rows_by_client": rows,
+        "charts_by_client": {client: charts.cost_charts(result, client) for client in rows},
+        "galleries": gallery.galleries(result),
+        "full_gallery": shows_private(result),
+        "findings": sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity)),
+        "heat_maps": heat.heat_maps(result),
+        "silences": heat.silences(result),
+        "checks": words.grouped(result.checks),
+        "fired": sum(not check.ok for check in result.checks),
+        "curves": curves[:CURVES],
+        "curves_left_out": len(curves[CURVES:]),
+    }
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from gradiometer.audit.schema_training import Trained, TrainedLeak, TrainingResult
 
@@ -109,7 +110,7 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
         highlight=False,
     )
     console.print(Text(words.one_line(result.title), style="bold"))
-    console.print(Text(words.one_line(_story(result))))
+    console.print(Text(words.one_line(story(result))))
     from rich import box
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim")
@@ -142,7 +143,8 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def _story(result: TrainingResult) -> str:
+def story(result: TrainingResult) -> str:
+    """What was trained, in one line."""
     sizes = list(result.members.values())
     each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     goal = f", target {figures.percent(result.target)}" if result.target else ""
@@ -187,10 +189,9 @@ def _way(run: Trained) -> str:
     return ", ".join([*start, *(f"round {one.number + 1} {figures.percent(one.accuracy)}" for one in some)])
 
 
-def _page(result: TrainingResult) -> str:
-    from .html import environment
-
-    rows = [
+def rows(result: TrainingResult) -> list[dict[str, Any]]:
+    """What the templates are told of every training."""
+    return [
         {
             "run": run,
             "cells": _cells(result, run),
@@ -201,5 +202,11 @@ def _page(result: TrainingResult) -> str:
         }
         for run in result.runs
     ]
+
+
+def _page(result: TrainingResult) -> str:
+    from .html import environment
+
     template = environment().get_template("training.html")
-    return template.render(r=result, story=_story(result), rows=rows, missing=figures.MISSING)
+    told = {"story": story(result), "rows": rows(result), "aggregation": result.aggregation}
+    return template.render(r=result, missing=figures.MISSING, **told)
