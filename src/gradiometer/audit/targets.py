@@ -225,7 +225,13 @@ def _captured(spec: ClientSpec) -> Victim:
 
 def _model(spec: ClientSpec, layout: Any) -> nn.Module:
     x, y = layout.get("x"), layout.get("y")
-    given = {"shape": x.shape if x else None, "classes": y.classes if y else None}
+    tokens = layout.get("input_ids")
+    given = {
+        "shape": x.shape if x else None,
+        "classes": y.classes if y else None,
+        "vocabulary": tokens.classes if tokens else None,
+        "length": tokens.shape[0] if tokens else None,
+    }
     model = build_call(spec.model, "model", {name: value for name, value in given.items() if value is not None})
     if not isinstance(model, nn.Module):
         raise BadConfig(f"model {spec.model!r} is no torch module but {type(model).__name__}")

@@ -93,6 +93,9 @@ def all_finite(value: Tensor) -> bool:
     return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())
 
 
+WORDS = {"class": "labels", "token": "tokens"}
+
+
 def check_fits(batch: Batch, layout: Layout) -> None:
     """Raises `BadInput` unless the batch carries every field of the layout in the stated shape, with finite values."""
     for name, spec in layout.items():
@@ -103,12 +106,8 @@ def check_fits(batch: Batch, layout: Layout) -> None:
             raise BadInput(f'"{name}" has shape {got} an example where the client\'s layout says {spec.shape}')
         if batch[name].is_floating_point() and not all_finite(batch[name]):
             raise BadInput(f'"{name}" holds values that are not finite')
-        if (
-            spec.kind == "class"
-            and spec.classes
-            and not 0 <= int(batch[name].min()) <= int(batch[name].max()) < spec.classes
-        ):
-            raise BadInput(f'"{name}" holds labels outside 0..{spec.classes - 1}')
+        if spec.classes and not 0 <= int(batch[name].min()) <= int(batch[name].max()) < spec.classes:
+            raise BadInput(f'"{name}" holds {WORDS.get(spec.kind, "values")} outside 0..{spec.classes - 1}')
 
 
 class _Objective(nn.Module):
