@@ -115,38 +115,32 @@ def fits(body: Body, seen: Seen, vocabulary: int, length: int, rng: torch.Genera
         for each position the tokens, rising.
     """
     sketch = seen.span.beside(SKETCH, rng)
-    reach, found = min(8, length), list[Tensor]()
-    while True:
-        found = _upto(body, seen, vocabulary, reach, sketch)
-        ends = [p for p, tokens in enumerate(found) if not len(tokens)]
-        if ends or reach == length:
-            return found[: ends[0]] if ends else found
-        reach = min(2 * reach, length)
+    found = list[Tensor]()
+    for place in range(length):
+        tokens = _at(body, seen, vocabulary, place, sketch)
+        if not len(tokens):
+            break
+        found.append(tokens)
+    return found
 
 
 SKETCH, CHUNK = 16, 2**18
 """Directions of the first look, and how many numbers are looked at at once: few enough for the cache."""
 
 
-def _upto(body: Body, seen: Seen, vocabulary: int, reach: int, sketch: Tensor) -> list[Tensor]:
+def _at(body: Body, seen: Seen, vocabulary: int, place: int, sketch: Tensor) -> Tensor:
     # What lies beside the span at an angle of sine t has a part of about t in each direction, times sqrt(1 / complement).
     missing = seen.reader.features - seen.span.rank
     limit = 4 * (seen.tolerance + 1e-4) * (SKETCH / missing) ** 0.5
-    rows, single = max(1, CHUNK // (reach * seen.reader.features)), sketch.float()
-    tokens, places = [], []
-    for ids in torch.arange(vocabulary).split(rows):
-        grid = ids[:, None].expand(-1, reach)
-        x = body.inputs(grid, None, seen.reader, dtype=torch.float32)
-        near = (x @ single.T).square().sum(-1) < limit**2 * x.square().sum(-1)
-        row, place = near.nonzero(as_tuple=True)
-        tokens.append(ids[row])
-        places.append(place)
-    token, place = torch.cat(tokens), torch.cat(places)
-    inside = torch.zeros(len(token), dtype=torch.bool)
-    order = token.unique()
-    for part in order.split(max(1, rows // 2)):
-        x = body.inputs(part[:, None].expand(-1, reach), None, seen.reader)
-        near = seen.distance(x) <= 1
-        mine = torch.isin(token, part)
-        inside[mine] = near[torch.searchsorted(part, token[mine]), place[mine]]
-    return [token[inside & (place == p)].sort().values for p in range(reach)]
+    single, near = sketch.float().T.contiguous(), list[Tensor]()
+
+    def inputs(tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        ids = tokens[:, None]
+        return body.inputs(ids, None, seen.reader, positions=torch.full_like(ids, place), dtype=dtype)[:, 0]
+
+    for tokens in torch.arange(vocabulary).split(max(1, CHUNK // seen.reader.features)):
+        x = inputs(tokens, torch.float32)
+        near.append(tokens[(x @ single).norm(dim=1) < limit * x.norm(dim=1)])
+    kept = torch.cat(near)
+    inside = [seen.distance(inputs(tokens, torch.float64)) <= 1 for tokens in kept.split(CHUNK // seen.reader.features)]
+    return kept[torch.cat(inside)] if len(kept) else kept
