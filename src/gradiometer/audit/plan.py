@@ -203,7 +203,7 @@ def _client(spec: Any, faults: list[Fault], path: tuple[str | int, ...]) -> Any:
         spec["recipe"] = {} if recipe is None else {k: v for k, v in spell(recipe).items() if k != "name"}
     for kind in ("model", "data"):
         if spec.get(kind) is not None:
-            given = ("shape", "classes", "vocabulary", "length") if kind == "model" else ()
+            given = ("shape", "classes") if kind == "model" else ()
             spec[kind] = resolve_call(spec[kind], kind, faults, (*path, kind), given) or "?"
     if isinstance(spec.get("loss"), str) and spec["loss"] != "cross_entropy":
         try:
