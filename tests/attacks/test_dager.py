@@ -127,6 +127,14 @@ def test_a_local_step_is_read_like_a_gradient(data: Data) -> None:
     assert guess.notes["exact"]
 
 
+def test_a_local_step_of_unknown_length_still_gives_the_sentences(data: Data) -> None:
+    recipe = Recipe(sends="delta", lr=0.1, examples=3)
+    guess = DAGER().run(observed(victim(gpt, data), data, [0, 1, 2], recipe=recipe), derive(0))
+    assert all(exact(guess, data, [0, 1, 2]))
+    assert "y" not in guess
+    assert not guess.notes["exact"]
+
+
 def test_as_many_tokens_as_the_model_is_wide_are_refused(data: Data) -> None:
     update = observed(victim(gpt, data, width=32), data, list(range(12)))
     with pytest.raises(NotApplicable, match="no end of its span"):

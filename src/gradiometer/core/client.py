@@ -93,9 +93,6 @@ def all_finite(value: Tensor) -> bool:
     return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())
 
 
-WORDS = {"class": "labels", "token": "tokens"}
-
-
 def check_fits(batch: Batch, layout: Layout) -> None:
     """Raises `BadInput` unless the batch carries every field of the layout in the stated shape, with finite values."""
     for name, spec in layout.items():
@@ -107,7 +104,8 @@ def check_fits(batch: Batch, layout: Layout) -> None:
         if batch[name].is_floating_point() and not all_finite(batch[name]):
             raise BadInput(f'"{name}" holds values that are not finite')
         if spec.classes and not 0 <= int(batch[name].min()) <= int(batch[name].max()) < spec.classes:
-            raise BadInput(f'"{name}" holds {WORDS.get(spec.kind, "values")} outside 0..{spec.classes - 1}')
+            called = {"class": "labels", "token": "tokens"}.get(spec.kind, "values")
+            raise BadInput(f'"{name}" holds {called} outside 0..{spec.classes - 1}')
 
 
 class _Objective(nn.Module):

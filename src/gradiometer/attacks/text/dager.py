@@ -7,7 +7,19 @@ from typing import ClassVar
 
 import torch
 
-from gradiometer.core import Attack, Batch, Card, Channel, Guess, NotApplicable, Recipe, Update, Values, simulate
+from gradiometer.core import (
+    Attack,
+    Batch,
+    Card,
+    Channel,
+    Guess,
+    MissingKnowledge,
+    NotApplicable,
+    Recipe,
+    Update,
+    Values,
+    simulate,
+)
 
 from .body import Body
 from .exchange import exchange
@@ -110,7 +122,7 @@ class DAGER(Attack):
         length = update.layout["input_ids"].shape[0]
         short = [one for one in found if classes is not None or len(one.tokens) < length]
         known = Known(sentences=[one.tokens for one in short], classes=classes, length=length)
-        batch = settle(body, update, update.replace(values=values).as_gradient(), known)
+        batch = self._settled(body, update, values, known)
         if batch is None:
             whole = Known(sentences=known.sentences, classes=classes or 1, length=length)
             unknown = whole.batch(torch.zeros(len(short), dtype=torch.long))
@@ -119,8 +131,19 @@ class DAGER(Attack):
             return Guess(tensors=tensors, confidence=_depth(short), notes=notes)
         agreement, limit = verify(update, values, batch, self.channel)
         notes |= {"exact": agreement <= limit, "agreement": agreement}
-        sure = agreement <= limit or batch.size > len(short)
-        return Guess(tensors=dict(batch), confidence=torch.ones(batch.size) if sure else _depth(short), notes=notes)
+        if agreement <= limit:
+            confidence = torch.ones(batch.size)
+        else:  # some may be there several times: then nobody knows which is as sure as which
+            confidence = _depth(short) if batch.size == len(short) else _depth(short).min().repeat(batch.size)
+        return Guess(tensors=dict(batch), confidence=confidence, notes=notes)
+
+    def _settled(self, body: Body, update: Update, values: Values, known: Known) -> Batch | None:
+        """The batch with its targets; None where they cannot be told: no head, or a change of weights by unknown steps."""
+        try:
+            gradient = update.replace(values=values).as_gradient()
+        except MissingKnowledge:
+            return None
+        return settle(body, update, gradient, known)
 
 
 def _unread(seen: list[Seen], candidates: list[torch.Tensor]) -> NotApplicable:
