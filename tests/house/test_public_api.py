@@ -11,7 +11,17 @@ import pytest
 
 import gradiometer
 
-PACKAGES = ["core", "attacks", "attacks.image", "attacks.inference", "defenses", "models", "data", "metrics"]
+PACKAGES = [
+    "core",
+    "attacks",
+    "attacks.image",
+    "attacks.text",
+    "attacks.inference",
+    "defenses",
+    "models",
+    "data",
+    "metrics",
+]
 HEAVY = ("scipy", "sklearn", "skimage", "pydantic", "jinja2", "rich", "PIL", "flwr", "opacus", "transformers")
 
 

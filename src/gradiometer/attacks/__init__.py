@@ -1,4 +1,4 @@
-"""Attacks: how the observer reads an update. `image` reconstructs pictures, `inference` labels and presence."""
+"""Attacks: how the observer reads an update. `image` reconstructs pictures, `text` sentences, `inference` labels and presence."""
 
 from .differencing import difference_of_rounds, without_colluders
 from .image import (
@@ -18,15 +18,18 @@ from .image import (
 )
 from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
 from .matching import Matching
+from .text import DAGER, BagOfWords
 
 __all__ = [
     "APRIL",
+    "DAGER",
     "DLG",
     "IDLG",
     "ILRG",
     "LLG",
     "RLG",
     "AutoMatching",
+    "BagOfWords",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",

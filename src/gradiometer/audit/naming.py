@@ -16,7 +16,15 @@ from .written import parse
 Path = tuple[str | int, ...]
 
 ROOMS: dict[str, tuple[type, tuple[str, ...]]] = {
-    "attack": (Attack, ("gradiometer.attacks", "gradiometer.attacks.image", "gradiometer.attacks.inference")),
+    "attack": (
+        Attack,
+        (
+            "gradiometer.attacks",
+            "gradiometer.attacks.image",
+            "gradiometer.attacks.text",
+            "gradiometer.attacks.inference",
+        ),
+    ),
     "defense": (Defense, ("gradiometer.defenses",)),
 }
 

@@ -18,10 +18,12 @@ from gradiometer.core import (
     Data,
     Defense,
     GradiometerError,
+    Layout,
     Loss,
     Memory,
     Recipe,
     Threat,
+    Unsupported,
     Update,
     cross_entropy,
     derive,
@@ -124,6 +126,7 @@ def make_victim(name: str, client: Client, data: Data | Batch, plan: Plan, examp
         examples: how many are attacked; None: as many as the plan says.
     """
     data = Data(private=data, layout=client.layout) if isinstance(data, Batch) else data
+    _refuse_text(data.layout)
     size, wanted = client.recipe.examples * threat_of(plan).clients, examples or plan.audit.examples
     count = -(-wanted // size)
     if count * size > data.private.size:
@@ -198,11 +201,21 @@ def _built_in(spec: ClientSpec, plan: Plan) -> tuple[Client, Data]:
     data = build_call(spec.data, "data")
     if not isinstance(data, Data):
         raise BadConfig(f"data {spec.data!r} are no Data but {type(data).__name__}")
+    _refuse_text(data.layout)
     loss = _loss(spec)
     model = _model(spec, data.layout)
     if spec.trained_steps:
         model = trained(model, data, steps=spec.trained_steps, seed=plan.seed, loss=loss)
     return Client(model=model, layout=data.layout, loss=loss, recipe=Recipe(**spec.recipe)), data
+
+
+def _refuse_text(layout: Layout) -> None:
+    """An audit that cannot score sentences must not say that none leaked."""
+    if "input_ids" in layout:
+        raise Unsupported(
+            "audits score pictures and labels, and these data are text",
+            fix="attack one update with gradiometer.attacks.text, and score the guess with gradiometer.metrics.score_text",
+        )
 
 
 def _captured(spec: ClientSpec) -> Victim:

@@ -1,7 +1,7 @@
 """The vocabulary: six nouns, the record of what is granted, and the one verb that plays a round."""
 
 from .attack import Attack, Channel, Values
-from .batch import Batch, Field, Layout, concatenate, image_layout
+from .batch import Batch, Field, Layout, concatenate, image_layout, text_layout
 from .card import Card, DataCard
 from .client import (
     Client,
@@ -16,7 +16,7 @@ from .client import (
     simulate,
     trainable,
 )
-from .data import Data
+from .data import Data, Tokenizer
 from .defense import Defense, Memory
 from .errors import (
     BadConfig,
@@ -29,6 +29,7 @@ from .errors import (
 )
 from .guard import Alarm, Guard
 from .guess import Guess
+from .losses import next_token_cross_entropy, sequence_cross_entropy
 from .play import play
 from .recipe import Recipe
 from .rng import derive, global_seed, spawn
@@ -68,6 +69,7 @@ __all__ = [
     "Sent",
     "SubModel",
     "Threat",
+    "Tokenizer",
     "Unsupported",
     "Update",
     "Values",
@@ -82,10 +84,13 @@ __all__ = [
     "image_layout",
     "in_mode",
     "load_update",
+    "next_token_cross_entropy",
     "play",
     "play_sum",
     "save_update",
+    "sequence_cross_entropy",
     "simulate",
     "spawn",
+    "text_layout",
     "trainable",
 ]

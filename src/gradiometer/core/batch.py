@@ -16,7 +16,8 @@ from .errors import BadInput
 class Batch(Mapping[str, Tensor]):
     """A frozen mapping of named tensors whose first dimension counts the examples.
 
-    `Batch(x=images, y=labels)` for pictures; every other modality is another set of names.
+    `Batch(x=images, y=labels)` for pictures, `Batch(input_ids=ids, attention_mask=mask, y=labels)` for text; every other
+    modality is another set of names.
 
     Raises:
         BadInput: no tensor, no example, or tensors that disagree about how many examples there are.
@@ -74,19 +75,22 @@ class Field:
 
     Args:
         shape: without the batch dimension; `()` for one number an example.
-        kind: `pixels` (pictures), `class` (an integer label) or `real` (any number).
+        kind: `pixels` (pictures), `token` (an entry of a vocabulary), `mask` (1 where there is a token, 0 where padding
+            fills up), `class` (an integer label) or `real` (any number).
         low, high: limits of the un-normalized value.
         mean, std: a channel each, or one for all.
-        classes: how many values a `class` field takes.
+        classes: how many values a `class` field takes, or how many entries the vocabulary of a `token` field has.
+        end: the token that closes every sequence, where one does.
     """
 
     shape: tuple[int, ...]
-    kind: Literal["pixels", "class", "real"] = "real"
+    kind: Literal["pixels", "token", "mask", "class", "real"] = "real"
     low: float = -math.inf
     high: float = math.inf
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     classes: int | None = None
+    end: int | None = None
 
     def normalize(self, value: Tensor) -> Tensor:
         """From natural units (pixels in [0,1]) to what the model takes. Shape `[n, *shape]`, kept."""
@@ -121,3 +125,20 @@ def image_layout(
         "x": Field(shape=shape, kind="pixels", low=0.0, high=1.0, mean=mean, std=std),
         "y": Field(shape=(), kind="class", classes=classes),
     }
+
+
+def text_layout(
+    length: int, vocabulary: int, classes: int | None = None, *, end: int | None = None
+) -> dict[str, Field]:
+    """The layout of sequences of at most `length` tokens: `input_ids`, `attention_mask`, and `y` where there are classes.
+
+    Shorter sequences are filled up on the right; the mask is 1 where there is a token.
+
+    Args:
+        end: the token that closes every sequence, where one does.
+    """
+    layout = {
+        "input_ids": Field(shape=(length,), kind="token", classes=vocabulary, end=end),
+        "attention_mask": Field(shape=(length,), kind="mask", classes=2),
+    }
+    return layout if classes is None else {**layout, "y": Field(shape=(), kind="class", classes=classes)}

@@ -103,12 +103,9 @@ def check_fits(batch: Batch, layout: Layout) -> None:
             raise BadInput(f'"{name}" has shape {got} an example where the client\'s layout says {spec.shape}')
         if batch[name].is_floating_point() and not all_finite(batch[name]):
             raise BadInput(f'"{name}" holds values that are not finite')
-        if (
-            spec.kind == "class"
-            and spec.classes
-            and not 0 <= int(batch[name].min()) <= int(batch[name].max()) < spec.classes
-        ):
-            raise BadInput(f'"{name}" holds labels outside 0..{spec.classes - 1}')
+        if spec.classes and not 0 <= int(batch[name].min()) <= int(batch[name].max()) < spec.classes:
+            called = {"class": "labels", "token": "tokens"}.get(spec.kind, "values")
+            raise BadInput(f'"{name}" holds {called} outside 0..{spec.classes - 1}')
 
 
 class _Objective(nn.Module):

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from .batch import Batch, Layout
 from .card import DataCard
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """From text to entries of a vocabulary and back. Public: the server chose it."""
+
+    @property
+    def size(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,6 +33,7 @@ class Data:
         layout: shape and legal values of one example.
         card: source, license, and whether a report may show the examples.
         names: of the classes, where they have any.
+        tokenizer: of text.
     """
 
     private: Batch
@@ -27,3 +42,4 @@ class Data:
     test: Batch | None = None
     card: DataCard = DataCard.default
     names: tuple[str, ...] = ()
+    tokenizer: Tokenizer | None = None

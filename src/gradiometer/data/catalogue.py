@@ -2,6 +2,7 @@
 
 from .digits import digits, digits_card
 from .medical import medical, medical_card
+from .notes import notes, notes_card
 from .own import (
     cifar_binary,
     cifar_binary_card,
@@ -16,6 +17,7 @@ from .own import (
 )
 from .photographs import photographs, photographs_card
 from .scanners import scanners, scanners_card
+from .text import jsonl, jsonl_card
 
 DATA = {
     "medical": (medical, medical_card),
@@ -27,4 +29,6 @@ DATA = {
     "mnist_idx": (mnist_idx, mnist_idx_card),
     "cifar_binary": (cifar_binary, cifar_binary_card),
     "medmnist": (medmnist, medmnist_card),
+    "notes": (notes, notes_card),
+    "jsonl": (jsonl, jsonl_card),
 }

@@ -111,7 +111,9 @@ def cut_tiles(sources: Sequence[Source], size: int, counts: tuple[int, int, int]
         order = torch.randperm(len(tiles), generator=derive(seed, "tiles", side)).tolist()
         x = torch.tensor(np.stack([tiles[i][0] for i in order]), dtype=torch.float32).permute(0, 3, 1, 2).contiguous()
         batches[side] = Batch(x=x, y=torch.tensor([tiles[i][1] for i in order]))
-    return Data(**batches, layout=image_layout((3, size, size), len(names)), card=card, names=names)
+    private, public, test = (batches[side] for side in SIDES)
+    layout = image_layout((3, size, size), len(names))
+    return Data(private=private, public=public, test=test, layout=layout, card=card, names=names)
 
 
 def _take(source: Source, picture: Any, offers: list[_Window], size: int, count: int) -> dict[str, list[Pixels]]:

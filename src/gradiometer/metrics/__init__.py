@@ -8,6 +8,8 @@ from .image import mse, pixels, psnr, ssim
 from .labels import label_overlap
 from .presence import PresenceScore, score_presence
 from .score import ExampleScore, LabelScore, score, score_labels
+from .score_text import TextScore, blind_sentences, score_text
+from .text import rouge_l, rouge_n, token_accuracy
 
 __all__ = [
     "METRICS",
@@ -15,14 +17,20 @@ __all__ = [
     "LabelScore",
     "MetricCard",
     "PresenceScore",
+    "TextScore",
     "blind_pictures",
+    "blind_sentences",
     "identification_rank",
     "label_overlap",
     "mse",
     "pixels",
     "psnr",
+    "rouge_l",
+    "rouge_n",
     "score",
     "score_labels",
     "score_presence",
+    "score_text",
     "ssim",
+    "token_accuracy",
 ]

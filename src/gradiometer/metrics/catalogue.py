@@ -6,6 +6,7 @@ from .identification import identification_card, identification_rank
 from .image import mse, mse_card, psnr, psnr_card, ssim, ssim_card
 from .labels import label_overlap, label_overlap_card
 from .presence import auc_card
+from .text import rouge_l, rouge_l_card, rouge_n, rouge_n_card, token_accuracy, token_accuracy_card
 
 METRICS = {
     "auc": (auc, auc_card),
@@ -13,5 +14,8 @@ METRICS = {
     "label_overlap": (label_overlap, label_overlap_card),
     "mse": (mse, mse_card),
     "psnr": (psnr, psnr_card),
+    "rouge_l": (rouge_l, rouge_l_card),
+    "rouge_n": (rouge_n, rouge_n_card),
     "ssim": (ssim, ssim_card),
+    "token_accuracy": (token_accuracy, token_accuracy_card),
 }

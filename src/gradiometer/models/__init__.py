@@ -6,18 +6,24 @@ from .catalogue import MODELS
 from .convnet import convnet64
 from .densenet import densenet
 from .lenet import lenet
+from .lora import lora
 from .mlp import mlp
 from .mobilenet import mobilenet
 from .resnet import resnet18, resnet20
+from .text import bert, gpt, gpt2
 from .vgg import vgg11, vgg16
 from .vit import vit
 from .wide_resnet import wide_resnet
 
 __all__ = [
     "MODELS",
+    "bert",
     "convnet64",
     "densenet",
+    "gpt",
+    "gpt2",
     "lenet",
+    "lora",
     "mlp",
     "mobilenet",
     "resnet18",

@@ -7,6 +7,7 @@ from .lenet import lenet, lenet_card
 from .mlp import mlp, mlp_card
 from .mobilenet import mobilenet, mobilenet_card
 from .resnet import resnet18, resnet18_card, resnet20, resnet20_card
+from .text import bert, bert_card, gpt, gpt2, gpt2_card, gpt_card
 from .vgg import vgg11, vgg11_card, vgg16, vgg16_card
 from .vit import vit, vit_card
 from .wide_resnet import wide_resnet, wide_resnet_card
@@ -24,4 +25,7 @@ MODELS = {
     "vgg11": (vgg11, vgg11_card),
     "vgg16": (vgg16, vgg16_card),
     "vit": (vit, vit_card),
+    "gpt": (gpt, gpt_card),
+    "gpt2": (gpt2, gpt2_card),
+    "bert": (bert, bert_card),
 }

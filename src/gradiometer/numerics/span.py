@@ -9,6 +9,7 @@ Ranks are read in double precision: the largest ratio of neighboring singular va
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,12 @@ from torch import Tensor
 
 ROUNDING = 1e-7
 """Singular values below this share of the largest are rounding of a single-precision client."""
+
+
+TAIL = 2e-9
+"""Singular values below this share of the largest tell nothing, whatever the client's precision."""
+CLEAR, NEAR, STEP = 20.0, 30.0, 4.0
+"""The least ratio that ends a span, how flat what follows must be, and how far a random matrix' singular values spread."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,15 +51,22 @@ class Span:
         unit = rows / rows.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
         return (unit - unit @ self.right.T @ self.right).norm(dim=-1)
 
+    def beside(self, count: int, rng: torch.Generator) -> Tensor:
+        """Random directions [count, in] orthogonal to the span: what is in the span has no part in any of them."""
+        drawn = torch.randn(count, self.right.shape[1], generator=rng, dtype=self.right.dtype)
+        drawn -= drawn @ self.right.T @ self.right
+        return drawn / drawn.norm(dim=1, keepdim=True)
 
-def span(gradient: Tensor, *, rank: int | None = None, most: int | None = None) -> Span:
+
+def span(gradient: Tensor, *, rank: int | Callable[[Tensor], int] | None = None, most: int | None = None) -> Span:
     """The span of a gradient [out, in].
 
     Args:
-        rank: where it is known.
+        rank: where it is known; or what reads it off the falling singular values.
         most: the largest rank to consider.
     """
     left, values, right = torch.linalg.svd(gradient.double(), full_matrices=False)
+    rank = rank(values) if callable(rank) else rank
     kept = _rank(values, most) if rank is None else min(rank, len(values))
     rest = values[kept:]
     outside = (left[:, kept:] * rest).norm(dim=1)
@@ -75,3 +89,19 @@ def _rank(values: Tensor, most: int | None) -> int:
     if not len(ratios) or ratios.max() < 1.5:
         return min(len(values), most or len(values))
     return int(ratios.argmax()) + 1
+
+
+def edge(values: Tensor) -> int:
+    """Where falling singular values [n] meet the flat tail that rounding or drift leaves: how many stand above.
+
+    The last large ratio of neighbors behind which all is flat; without one, what stands clear of the last values. One value
+    too many costs a dimension of the complement; one too few would deny what is in the span.
+    """
+    if not len(values) or values[0] == 0:
+        return 0
+    floored = values.clamp_min(TAIL * float(values[0]))
+    ratios = floored[:-1] / floored[1:]
+    for i in (ratios >= CLEAR).nonzero().flatten().flip(0).tolist():
+        if floored[i + 1] <= NEAR * floored[i + 1 :].median():
+            return int(i) + 1
+    return int((floored > STEP * floored[-max(1, len(values) // 32) :].median()).sum())

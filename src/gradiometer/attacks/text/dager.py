@@ -1,0 +1,186 @@
+"""DAGER: whole batches of sentences from the spans of a transformer's gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from gradiometer.core import (
+    Attack,
+    Batch,
+    Card,
+    Channel,
+    Guess,
+    MissingKnowledge,
+    NotApplicable,
+    Recipe,
+    Update,
+    Values,
+    simulate,
+)
+
+from .body import Body
+from .exchange import exchange
+from .prefixes import Found, grow
+from .seeing import Seen, before_and_behind, fits, unending
+from .targets import Known, settle
+
+SINGLE = 1e-5
+"""Relative distance of two gradients of the same batch that a float32 client's rounding explains. Measured 5e-7 to 1e-6."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DAGER(Attack):
+    """Reads token by token: what entered a linear map lies in the row space of its gradient, and nothing else does.
+
+    Of all tokens at all positions, those are kept whose input to the first attention lies in the span of its gradient. Sentences
+    are then put together so that every token's input to a map behind that attention, where it depends on its context, lies in
+    that map's span: decoders from the beginning, encoders by exchanging tokens. Classes, or the last tokens of a language model,
+    follow from the head. At last the guess is simulated: `exact` is said only if it causes the gradient that was sent.
+
+    Args:
+        tolerance: sine of the angle to a span up to which something lies in it; None: from the gap of the singular values.
+        starts: random beginnings of the exchange, a length (encoders).
+        beams: beginnings of sentences that are followed at once (decoders).
+        channel: what an informed attacker knows of a defense: it decodes the entries.
+
+    Returns (in `Guess`):
+        input_ids, attention_mask: [b, length]. y: [b], where there are classes and the head was sent. confidence: [b], 1 for a
+        verified guess, else how deep each sentence lies inside the spans. notes: `rank` and `gap` of both spans, `candidates`,
+        `agreement`, the relative distance of the caused gradient from the sent one, and `exact`.
+
+    References:
+        Petrov, Dimitrov, Baader, Müller, Vechev, "DAGER: Exact Gradient Inversion for Large Language Models", 2024,
+        arXiv:2405.15586.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Recovers whole batches of sentences, exactly, from the spans of a transformer's gradients.",
+        title="DAGER: Exact Gradient Inversion for Large Language Models",
+        authors="Petrov, Dimitrov, Baader, Müller, Vechev",
+        year=2024,
+        arxiv="2405.15586",
+        modality="text",
+        family="analytic",
+        formula="dL/dW = D^T X;  a token t at place p is kept if dist(x(t, p), rowspan dL/dW) < tau, in the first attention "
+        "and, in its context, in a map behind it",
+        needs=("model", "loss"),
+        departs="tolerances from the gap of the singular values; behind the attention, the map whose gradient tells most tokens "
+        "apart (mostly the perceptron of the same block, so that two blocks suffice) and not the next attention's queries; "
+        "encoders by exchange of tokens instead of enumeration; classes and last tokens from the head; the guess is verified",
+    )
+    tolerance: float | None = None
+    starts: int = 32
+    beams: int = 256
+    channel: Channel | None = None
+
+    def run(self, update: Update, rng: torch.Generator) -> Guess:
+        update = update.to("cpu")
+        body = Body(update.need("model"))
+        update.need("loss")
+        field = update.layout.get("input_ids")
+        if field is None or field.kind != "token" or not field.classes:
+            raise NotApplicable("DAGER reads the field `input_ids`, a sequence of tokens, which the layout lacks")
+        values = update.values if self.channel is None else self.channel.decode(update.values)
+        drifts = update.sends == "delta" and (update.recipe is None or update.recipe.steps > 1)
+        alone, together = before_and_behind(body, values, tolerance=self.tolerance, drifts=drifts)
+        candidates = fits(body, alone, field.classes, field.shape[0], rng)
+        label = update.layout.get("y")
+        # Without classes the loss is that of next tokens, and the last token enters nothing.
+        end = field.end if label is not None else None
+        if body.causal:
+            found = grow(body, together, candidates, end=end, most=self.beams)
+        else:
+            found = exchange(body, together, candidates, end=end, most=update.batch_size, starts=self.starts, rng=rng)
+        notes = {
+            "rank": [alone.span.rank, together.span.rank],
+            "gap": [alone.span.gap, together.span.gap],
+            "width": [alone.reader.features, together.reader.features],
+            "read": [alone.reader.name, together.reader.name],
+            "candidates": [len(tokens) for tokens in candidates],
+            "found": len(found),
+        }
+        if not found:
+            raise _unread([alone, together], candidates)
+        return self._guess(body, update, values, found, notes, None if label is None else label.classes)
+
+    def observing(self, channel: Channel) -> Attack:
+        return replace(self, channel=channel)
+
+    def _guess(
+        self,
+        body: Body,
+        update: Update,
+        values: Values,
+        found: list[Found],
+        notes: dict[str, object],
+        classes: int | None,
+    ) -> Guess:
+        found = sorted(found, key=lambda one: one.distance)[: update.batch_size]
+        length = update.layout["input_ids"].shape[0]
+        short = [one for one in found if classes is not None or len(one.tokens) < length]
+        known = Known(sentences=[one.tokens for one in short], classes=classes, length=length)
+        batch = self._settled(body, update, values, known)
+        if batch is None:
+            whole = Known(sentences=known.sentences, classes=classes or 1, length=length)
+            unknown = whole.batch(torch.zeros(len(short), dtype=torch.long))
+            tensors = {name: unknown[name] for name in ("input_ids", "attention_mask")}
+            notes |= {"exact": False, "agreement": None}
+            return Guess(tensors=tensors, confidence=_depth(short), notes=notes)
+        agreement, limit = verify(update, values, batch, self.channel)
+        notes |= {"exact": agreement <= limit, "agreement": agreement}
+        if agreement <= limit:
+            confidence = torch.ones(batch.size)
+        else:  # some may be there several times: then nobody knows which is as sure as which
+            confidence = _depth(short) if batch.size == len(short) else _depth(short).min().repeat(batch.size)
+        return Guess(tensors=dict(batch), confidence=confidence, notes=notes)
+
+    def _settled(self, body: Body, update: Update, values: Values, known: Known) -> Batch | None:
+        """The batch with its targets; None where they cannot be told: no head, or a change of weights by unknown steps."""
+        try:
+            gradient = update.replace(values=values).as_gradient()
+        except MissingKnowledge:
+            return None
+        return settle(body, update, gradient, known)
+
+
+def _unread(seen: list[Seen], candidates: list[torch.Tensor]) -> NotApplicable:
+    """Why no sequence was found."""
+    for one in seen:
+        if not one.clear:
+            return unending(one)
+    fitting = sum(map(len, candidates))
+    return NotApplicable(
+        f"no sequence lies in both spans: {fitting} tokens fit the first, at {len(candidates)} places",
+        fix="raise the tolerance, if the gradient is not a plain one",
+    )
+
+
+def _depth(found: list[Found]) -> torch.Tensor:
+    """1 in the middle of the span, 1/2 at the tolerance."""
+    return torch.tensor([1 / (1 + one.distance) for one in found])
+
+
+def verify(update: Update, values: Values, batch: Batch, channel: Channel | None) -> tuple[float, float]:
+    """Relative distance of what the batch would cause from what was sent, and how far rounding explains it.
+
+    A float32 client rounds its weights after every local step, by up to 2^-24 of them: for a change of weights that counts.
+    """
+    model = update.need("model")
+    recipe = update.need("recipe") if update.sends == "delta" else Recipe()
+    caused: Values = simulate(model, update.need("loss"), replace(recipe, examples=batch.size), batch).values
+    if channel is not None:
+        caused = channel.decode(channel.forward(caused))
+    size = _norm(list(values.values()))
+    apart = _norm([caused[name].double() - value.double() for name, value in values.items()]) / size
+    limit = SINGLE
+    if update.sends == "delta":
+        weights = [parameter for name, parameter in model.named_parameters() if name in values]
+        limit = max(limit, recipe.steps**0.5 * 2**-24 * _norm(weights) / size)
+    return apart, limit
+
+
+def _norm(tensors: list[torch.Tensor]) -> float:
+    return sum(float(tensor.detach().double().square().sum()) for tensor in tensors) ** 0.5

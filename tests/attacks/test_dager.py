@@ -1,0 +1,186 @@
+"""DAGER and bags of words: decoders, encoders, language models, adapters, local steps, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from gradiometer.attacks.text import DAGER, BagOfWords
+from gradiometer.core import (
+    Client,
+    Data,
+    Guess,
+    Loss,
+    NotApplicable,
+    Recipe,
+    Threat,
+    Update,
+    derive,
+    next_token_cross_entropy,
+    play,
+    sequence_cross_entropy,
+)
+from gradiometer.data import notes
+from gradiometer.metrics import score_text
+from gradiometer.models import bert, gpt, lora, mlp
+
+LENGTH = 20
+BLIND = Threat(batch_size=False, recipe=False, buffers=False, public=False)
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return notes(LENGTH)
+
+
+def victim(make: Callable[..., nn.Module], data: Data, **settings: object) -> nn.Module:
+    sizes = {"width": 128, "depth": 2, "heads": 4, "classes": 2}
+    return make(data.layout["input_ids"].classes, LENGTH, **{**sizes, **settings})
+
+
+def observed(
+    model: nn.Module,
+    data: Data,
+    examples: list[int],
+    *,
+    loss: Loss = sequence_cross_entropy,
+    recipe: Recipe | None = None,
+    threat: Threat = BLIND,
+) -> Update:
+    layout = data.layout if loss is sequence_cross_entropy else {k: v for k, v in data.layout.items() if k != "y"}
+    client = Client(model=model, layout=layout, loss=loss, recipe=recipe or Recipe(examples=len(examples)))
+    return play(client, data.private.take(examples), rng=derive(0), threat=threat)
+
+
+def exact(guess: Guess, data: Data, examples: list[int]) -> list[bool]:
+    return [one.exact for one in score_text(guess, data.private.take(examples), data, rng=derive(1))]
+
+
+@pytest.mark.parametrize(("fused", "count"), [(False, 1), (True, 1), (False, 6), (True, 6)])
+def test_a_decoder_gives_whole_batches_and_their_labels(data: Data, fused: bool, count: int) -> None:
+    examples = list(range(count))
+    guess = DAGER().run(observed(victim(gpt, data, fused=fused), data, examples), derive(0))
+    assert all(exact(guess, data, examples))
+    assert sorted(guess["y"].tolist()) == sorted(data.private["y"][:count].tolist())
+    assert guess.notes["exact"]
+    assert guess.notes["agreement"] < 1e-5
+    assert guess.confidence.tolist() == [1.0] * count
+
+
+def test_a_square_transposed_map_is_told_from_a_plain_one(data: Data) -> None:
+    from gradiometer.attacks.text.body import Body
+
+    for fused in (False, True):
+        model = victim(gpt, data, fused=fused)
+        readers = Body(model).readers(dict(model.named_parameters()))
+        assert readers[0].contextual is False
+        assert all(reader.turned == (fused,) * len(reader.weights) for reader in readers)
+        assert [reader.features for reader in readers[:4]] == [128, 128, 128, 512]
+
+
+def test_sentences_without_an_end_are_found_too(data: Data) -> None:
+    from dataclasses import replace
+
+    update = observed(victim(gpt, data), data, [0, 1, 2])
+    layout = {**update.layout, "input_ids": replace(update.layout["input_ids"], end=None)}
+    assert all(exact(DAGER().run(update.replace(layout=layout), derive(0)), data, [0, 1, 2]))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_language_model_gives_the_last_token_too(data: Data, tied: bool) -> None:
+    model = victim(gpt, data, classes=None, tied=tied)
+    guess = DAGER().run(observed(model, data, [0, 1, 2], loss=next_token_cross_entropy), derive(0))
+    assert all(exact(guess, data, [0, 1, 2]))
+    assert guess.notes["exact"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_encoder_gives_short_batches(data: Data, count: int) -> None:
+    examples = list(range(count))
+    guess = DAGER().run(observed(victim(bert, data), data, examples, threat=Threat()), derive(0))
+    assert all(exact(guess, data, examples))
+    assert guess.notes["exact"]
+
+
+def test_a_sentence_that_is_there_twice_is_given_twice(data: Data) -> None:
+    examples = [4, 4, 9]
+    guess = DAGER().run(observed(victim(gpt, data), data, examples, threat=Threat()), derive(0))
+    assert all(exact(guess, data, examples))
+    assert guess.notes["exact"]
+
+
+def test_adapters_give_the_sentences_without_their_labels(data: Data) -> None:
+    model = lora(victim(gpt, data, depth=3), 64)
+    guess = DAGER().run(observed(model, data, [0, 1, 2]), derive(0))
+    assert all(exact(guess, data, [0, 1, 2]))
+    assert "y" not in guess
+    assert not guess.notes["exact"]  # nothing that was not simulated is called exact
+
+
+def test_a_local_step_is_read_like_a_gradient(data: Data) -> None:
+    recipe = Recipe(sends="delta", lr=0.1, examples=3)
+    guess = DAGER().run(observed(victim(gpt, data), data, [0, 1, 2], recipe=recipe, threat=Threat()), derive(0))
+    assert all(exact(guess, data, [0, 1, 2]))
+    assert guess.notes["exact"]
+
+
+def test_a_local_step_of_unknown_length_still_gives_the_sentences(data: Data) -> None:
+    recipe = Recipe(sends="delta", lr=0.1, examples=3)
+    guess = DAGER().run(observed(victim(gpt, data), data, [0, 1, 2], recipe=recipe), derive(0))
+    assert all(exact(guess, data, [0, 1, 2]))
+    assert "y" not in guess
+    assert not guess.notes["exact"]
+
+
+def test_as_many_tokens_as_the_model_is_wide_are_refused(data: Data) -> None:
+    update = observed(victim(gpt, data, width=32), data, list(range(12)))
+    with pytest.raises(NotApplicable, match="no end of its span"):
+        DAGER().run(update, derive(0))
+
+
+def test_noise_ends_it_with_a_refusal(data: Data) -> None:
+    update = observed(victim(gpt, data), data, [0, 1, 2])
+    rng = derive(3)
+    noisy = {
+        k: v + 0.1 * v.square().mean().sqrt() * torch.randn(v.shape, generator=rng) for k, v in update.values.items()
+    }
+    with pytest.raises(NotApplicable, match="no end of its span"):
+        DAGER().run(update.replace(values=noisy), derive(0))
+
+
+@pytest.mark.parametrize("attack", [DAGER(), BagOfWords()], ids=["DAGER", "BagOfWords"])
+def test_pictures_are_refused(attack: DAGER | BagOfWords, digits_data: Data) -> None:
+    client = Client(model=mlp((1, 8, 8), 10, widths=(32,)), layout=digits_data.layout)
+    with pytest.raises(NotApplicable, match="tokens"):
+        attack.run(play(client, digits_data.private.take([0]), rng=derive(0)), derive(0))
+
+
+def test_a_model_without_its_maps_is_refused(data: Data) -> None:
+    update = observed(victim(gpt, data), data, [0])
+    head = {name: value for name, value in update.values.items() if name.startswith("head")}
+    with pytest.raises(NotApplicable, match="linear map that reads"):
+        DAGER().run(update.replace(values=head), derive(0))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_bag_of_words_holds_what_was_said(data: Data, tied: bool) -> None:
+    update = observed(victim(gpt, data, classes=None, tied=tied), data, [0, 1, 2], loss=next_token_cross_entropy)
+    guess = BagOfWords().run(update, derive(0))
+    batch = data.private.take([0, 1, 2])
+    said = {int(t) for row, n in zip(batch["input_ids"], batch["attention_mask"].sum(1)) for t in row[: n - 1]}
+    found = set(guess["bag"].tolist())
+    assert guess.notes["tied"] == tied
+    if tied:
+        assert len(found & said) >= 0.5 * len(said)
+    else:
+        assert found == said
+
+
+def test_a_frozen_embedding_is_refused(data: Data) -> None:
+    model = victim(gpt, data)
+    model.tokens.weight.requires_grad_(False)
+    with pytest.raises(NotApplicable, match="frozen"):
+        BagOfWords().run(observed(model, data, [0]), derive(0))
