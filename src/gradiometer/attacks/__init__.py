@@ -1,35 +1,43 @@
-"""Attacks: how the observer reads an update. `image` reconstructs pictures, `text` sentences, `inference` labels and presence."""
+"""Attacks: how the observer reads an update. `image` reconstructs pictures, `text` sentences, `inference` labels and presence.
 
-from .differencing import difference_of_rounds, without_colluders
-from .image import (
-    APRIL,
-    DLG,
-    IDLG,
-    AutoMatching,
-    FedAvgMatching,
-    GIAEstimate,
-    GIARunning,
-    Huang,
-    InvertingGradients,
-    LinearBias,
-    Modern,
-    Recursive,
-    SeeThrough,
-)
-from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
-from .matching import Matching
-from .text import DAGER, BagOfWords
+A room is loaded when the first of its names is asked for; `text` and what only specialists want are imported from their rooms.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .differencing import difference_of_rounds, without_colluders
+    from .image import (
+        APRIL,
+        DLG,
+        IDLG,
+        AutoMatching,
+        FedAvgMatching,
+        GIAEstimate,
+        GIARunning,
+        Huang,
+        InvertingGradients,
+        LinearBias,
+        Modern,
+        Recursive,
+        SeeThrough,
+    )
+    from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
+    from .matching import Matching
+
+_ROOMS = ("differencing", "matching", "inference", "image")
 
 __all__ = [
     "APRIL",
-    "DAGER",
     "DLG",
     "IDLG",
     "ILRG",
     "LLG",
     "RLG",
     "AutoMatching",
-    "BagOfWords",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",
@@ -49,3 +57,16 @@ __all__ = [
     "difference_of_rounds",
     "without_colluders",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for room in _ROOMS:
+            found = importlib.import_module(f".{room}", __name__)
+            if name in getattr(found, "__all__", vars(found)):
+                return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
