@@ -44,7 +44,16 @@ from gradiometer.core import (
     play_sum,
 )
 from gradiometer.data import medical, scanned, two_scanners
-from gradiometer.defenses import DPSGD, ClientDP, Clip, GaussianNoise, Quantize, chain
+from gradiometer.defenses import (
+    DPSGD,
+    ClientDP,
+    Clip,
+    FederatedDropout,
+    GaussianNoise,
+    Quantize,
+    SelectiveEncryption,
+    chain,
+)
 from gradiometer.federation import SecureAggregation, federate
 from gradiometer.metrics import label_overlap, score
 from gradiometer.models import lenet, mlp
@@ -70,6 +79,8 @@ CASES = {
     "clip to 0.5, noise 0.01": Case(defense=chain(Clip(bound=0.5), GaussianNoise(std=0.01))),
     "8 bits": Case(defense=Quantize(bits=8)),
     "4 bits": Case(defense=Quantize(bits=4)),
+    "10 % encrypted": Case(defense=SelectiveEncryption(share=0.1)),
+    "federated dropout, 25 %": Case(defense=FederatedDropout(rate=0.25)),
     "record-level DP, z = 1": Case(defense=DPSGD(bound=0.5, noise_multiplier=1.0)),
     "client-level DP, z = 1": Case(defense=ClientDP(bound=0.5, noise_multiplier=1.0, where="local")),
     "secure aggregation over 5": Case(defense=Defense(), clients=CLIENTS),

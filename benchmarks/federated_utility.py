@@ -28,8 +28,20 @@ from torch.nn import functional as F
 
 from cifar import LAYOUT, pictures
 from gradiometer.core import Batch, Client, Defense, Recipe, clone_model, in_mode
-from gradiometer.defenses import QSGD, ClientDP, Clip, GaussianNoise, Quantize, Sign, Ternary, TopK, chain
-from gradiometer.federation import FedAvg, Federation, Member, advance, begin, deal
+from gradiometer.defenses import (
+    QSGD,
+    ClientDP,
+    Clip,
+    FederatedDropout,
+    GaussianNoise,
+    Quantize,
+    SelectiveEncryption,
+    Sign,
+    Ternary,
+    TopK,
+    chain,
+)
+from gradiometer.federation import FedAvg, Federation, Member, SecureAggregation, advance, begin, deal
 from gradiometer.federation.measuring import correct
 from gradiometer.models import vgg11
 
@@ -45,10 +57,13 @@ DEFENSES: dict[str, Defense] = {
     "top 10 %": TopK(keep=0.1),
     "ternary": Ternary(),
     "sign": Sign(),
+    "10 % encrypted": SelectiveEncryption(share=0.1),
+    "federated dropout, 25 %": FederatedDropout(rate=0.25),
     "client DP in the sum, z = 0.1": ClientDP(bound=1.0, noise_multiplier=0.1, where="central"),
     "client DP in the sum, z = 1": ClientDP(bound=1.0, noise_multiplier=1.0, where="central"),
 }
-ROWS = ("none", "alone", *(name for name in DEFENSES if name != "none"))
+SECURE = {"secure aggregation": SecureAggregation(clip=1.0, bits=24)}
+ROWS = ("none", "alone", *(name for name in DEFENSES if name != "none"), *SECURE)
 
 
 def main() -> None:
@@ -77,15 +92,27 @@ def cell(row: str, seed: int) -> float:
     if row == "flower":
         last = by_flower(model, members, seed)
     elif row == "alone":
-        return max(correct(trained(model, (member,), Defense(), seed), test) for member in members) / test.size
+        return max(correct(trained(model, (member,), seed), test) for member in members) / test.size
     else:
-        last = trained(model, members, DEFENSES[row], seed)
+        last = trained(model, members, seed, DEFENSES.get(row), SECURE.get(row))
     return correct(last, test) / test.size
 
 
-def trained(model: nn.Module, members: tuple[Member, ...], defense: Defense, seed: int) -> nn.Module:
-    client = Client(model=model, layout=LAYOUT, recipe=RECIPE)
-    federation = Federation(client=client, members=members, strategy=FedAvg(), defense=defense, seed=seed)
+def trained(
+    model: nn.Module,
+    members: tuple[Member, ...],
+    seed: int,
+    defense: Defense | None = None,
+    aggregation: SecureAggregation | None = None,
+) -> nn.Module:
+    federation = Federation(
+        client=Client(model=model, layout=LAYOUT, recipe=RECIPE),
+        members=members,
+        strategy=FedAvg(),
+        defense=defense or Defense(),
+        aggregation=aggregation,
+        seed=seed,
+    )
     state = begin(federation)
     for _ in range(ROUNDS):
         state = advance(federation, state, measured=False)

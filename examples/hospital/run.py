@@ -25,6 +25,8 @@ THOROUGH: list[dict[str, Any]] = [
     *EVERYBODY,
     {"name": "Quantize", "bits": 8},
     {"name": "Quantize", "bits": 4},
+    {"name": "SelectiveEncryption", "share": 0.1},
+    {"name": "FederatedDropout", "rate": 0.25},
     {"name": "DPSGD", "bound": 0.5, "noise_multiplier": 1.0},
     {"name": "ClientDP", "bound": 0.5, "noise_multiplier": 1.0, "where": "local"},
 ]
