@@ -20,6 +20,7 @@ from gradiometer.federation.averaging import Averaging
 
 from .plan import Plan
 from .setup import Setup
+from .spelling import call
 from .targets import Victim
 
 
@@ -66,7 +67,7 @@ def aggregation(plan: Plan) -> Averaging | None:
     if spec is None:
         return None
     thing, _ = AGGREGATIONS[spec["name"]]
-    made: Averaging = thing(**{key: value for key, value in spec.items() if key != "name"})
+    made: Averaging | None = call(thing, {key: value for key, value in spec.items() if key != "name"}, [], ("train",))
     return made
 
 

@@ -126,7 +126,7 @@ class TrainSettings(Section):
         record: rounds (from 0; -1 is the last) whose updates are saved for `gradiometer scan`.
         recorded: of how many members, the first ones.
         attack_seconds: for the plan's attacks on one recorded update; 0 attacks none.
-        aggregation: SecureAggregation with its settings: the server sees, and what is recorded and attacked is, the sum
+        aggregation: SecureAggregation or HomomorphicAggregation with its settings: the server sees, and what is recorded and attacked is, the sum
             over all members; None: it sees every message.
         dropout: chance of every member to answer no more in a round.
     """

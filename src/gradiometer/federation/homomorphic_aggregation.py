@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -27,7 +27,7 @@ class HomomorphicAggregation:
     works for the server gives it every other client's messages.
 
     Args:
-        parameters: of CKKS.
+        ring, moduli, scale: of CKKS, as in `homomorphic.Parameters`.
     """
 
     card: ClassVar[Card] = Card(
@@ -40,7 +40,17 @@ class HomomorphicAggregation:
         strength="fixed",
         departs="one key for all clients and no noise flooding: decrypted sums are for key holders alone",
     )
-    parameters: Parameters = field(default_factory=Parameters)
+    ring: int = Parameters.ring
+    moduli: tuple[int, int] = Parameters.moduli
+    scale: int = Parameters.scale
+
+    def __post_init__(self) -> None:
+        _ = self.parameters
+
+    @property
+    def parameters(self) -> Parameters:
+        """Raises `BadConfig` where they are weaker than 128 bits of security."""
+        return Parameters(ring=self.ring, moduli=self.moduli, scale=self.scale)
 
     def sum(self, messages: Sequence[Values], *, rng: torch.Generator, round: int = 0) -> tuple[dict[str, Tensor], int]:
         """What the holders of the key learn of these messages, one a client, and the bytes that all clients sent.
