@@ -418,8 +418,8 @@ def test_a_sites_own_policy_covers_a_job_that_asks_for_nothing(named, tmp_path) 
 def test_the_simulator_does_not_apply_a_sites_policy(tmp_path) -> None:
     """As the documentation says. Where this fails, NVFlare has changed for the better."""
     told = {"name": "job"}
-    (tmp_path / "startup").mkdir()
-    (tmp_path / "simulate_job").mkdir()
+    for folder in ("startup", "local", "simulate_job"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "simulate_job" / "meta.json").write_text(json.dumps(told))
     workspace = Workspace(str(tmp_path), "site-1")
     here = SimulatorClientRunManager.create_job_processing_context_properties(None, workspace, "simulate_job")
