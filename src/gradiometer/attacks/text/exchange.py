@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from .seeing import Seen
 
 FEW = 4096
 """So many combinations are all tried."""
+NEW = 4.0
+TURNS = 12
+"""So often every length is begun anew while sequences are missing: most beginnings end at a sequence that was found before."""
 
 
 def exchange(
@@ -28,35 +31,66 @@ def exchange(
 ) -> list[Found]:
     """Sequences that entered the reader whole.
 
-    For each length, the search starts at random sequences of candidates. The sum over positions of the logarithm of the
+    For each length, the search starts at random sequences of candidates, again and again until the sequences found fill the span. The sum over positions of the logarithm of the
     distance to the span falls with every token that is right, for its neighbors then see what they saw.
 
     Args:
         candidates: tokens that may stand at each position.
         end: the token that closes every sequence; None: there is one length, that of `candidates`.
         most: how many sequences there are, where it is known: the search ends with them.
-        starts: of each length.
+        starts: of each length and turn.
     """
     found: dict[tuple[int, ...], Found] = {}
-    for length in range(1, len(candidates) + 1):
-        if most is not None and len(found) >= most:
-            break
-        slots = [tokens if end is None else tokens[tokens != end] for tokens in candidates[:length]]
-        if end is not None:
-            slots[-1] = candidates[length - 1][candidates[length - 1] == end]
-        elif length < len(candidates):
-            continue
-        if all(len(tokens) for tokens in slots):
-            for one in _of_length(body, seen, slots, starts, rng):
-                found[one.tokens] = one
+    for turn in range(TURNS):
+        for slots in _lengths(candidates, end):
+            if _complete(found, seen, most):
+                return list(found.values())
+            if not (turn and _few(slots)):
+                weights = [_unused(tokens, place, found) for place, tokens in enumerate(slots)]
+                found |= {one.tokens: one for one in _of_length(body, seen, slots, weights, starts, rng)}
     return list(found.values())
 
 
-def _of_length(body: Body, seen: Seen, slots: list[Tensor], starts: int, rng: torch.Generator) -> list[Found]:
-    if math.prod(len(tokens) for tokens in slots) <= FEW:
+def _lengths(candidates: Sequence[Tensor], end: int | None) -> list[list[Tensor]]:
+    """The candidates of every position, for each length that a sequence can have."""
+    if end is None:
+        return [list(candidates)] if all(map(len, candidates)) else []
+    inner = [tokens[tokens != end] for tokens in candidates]
+    lengths = []
+    for length, tokens in enumerate(candidates, 1):
+        slots = [*inner[: length - 1], tokens[tokens == end]]
+        if all(map(len, slots)):
+            lengths.append(slots)
+    return lengths
+
+
+def _complete(found: dict[tuple[int, ...], Found], seen: Seen, most: int | None) -> bool:
+    """Whether as many sequences were found as there are, or as many tokens as the span has dimensions."""
+    if most is not None and len(found) >= most:
+        return True
+    return bool(found) and sum(map(len, found)) >= seen.span.rank
+
+
+def _unused(tokens: Tensor, place: int, found: Iterable[tuple[int, ...]]) -> Tensor:
+    """How often to begin with each token: more often with those that no sequence has at this place, whose sequences are missing."""
+    there = {one[place] for one in found if place < len(one)}
+    return torch.tensor([1.0 if token in there else NEW for token in tokens.tolist()])
+
+
+def _few(slots: list[Tensor]) -> bool:
+    return math.prod(map(len, slots)) <= FEW
+
+
+def _of_length(
+    body: Body, seen: Seen, slots: list[Tensor], weights: list[Tensor], starts: int, rng: torch.Generator
+) -> list[Found]:
+    if _few(slots):
         ids = torch.cartesian_prod(*slots).reshape(-1, len(slots))
     else:
-        drawn = [tokens[torch.randint(len(tokens), (starts,), generator=rng)] for tokens in slots]
+        drawn = [
+            tokens[torch.multinomial(often, starts, replacement=True, generator=rng)]
+            for tokens, often in zip(slots, weights)
+        ]
         ids = _descend(body, seen, torch.stack(drawn, 1), slots).unique(dim=0)
     near = [_apart(body, seen, part, torch.float64).amax(1) for part in ids.split(_rows(ids, seen))]
     worst = torch.cat(near)
