@@ -31,8 +31,9 @@ def exchange(
 ) -> list[Found]:
     """Sequences that entered the reader whole.
 
-    For each length, the search starts at random sequences of candidates, again and again until the sequences found fill the span. The sum over positions of the logarithm of the
-    distance to the span falls with every token that is right, for its neighbors then see what they saw.
+    For each length, the search starts at random sequences of candidates, again and again until the sequences found fill
+    the span. The sum over positions of the logarithm of the distance to the span falls with every token that is right, for
+    its neighbors then see what they saw.
 
     Args:
         candidates: tokens that may stand at each position.
