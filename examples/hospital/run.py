@@ -4,7 +4,7 @@
 
 Trains the network federatedly, once without defense and once behind each, records and attacks updates on the way; then
 attacks every hospital's first update with naive and informed attackers; and writes one page, `federation.html`, into the
-output folder. Interrupted, the same command goes on. Without `--quick` it takes about half an hour on two cores.
+output folder. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
     """Trains, audits, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=("tiles", "mednist", "pneumonia"), default="tiles")
-    parser.add_argument("--quick", action="store_true", help="a look, within about a minute")
+    parser.add_argument("--quick", action="store_true", help="a look: two defenses, two pictures of each hospital")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/hospital"))
     options = parser.parse_args()

@@ -39,7 +39,7 @@ def test_property_inference_passes_its_control_under_any_name() -> None:
     assert told["passed"], told
 
 
-@pytest.mark.parametrize(("batches", "sound"), [(1, True), (20, False)])
+@pytest.mark.parametrize(("batches", "sound"), [(1, True), (2, True), (7, False), (20, False)])
 def test_one_lucky_guess_from_noise_is_no_knowledge(batches: int, sound: bool) -> None:
     record = {"status": "ok", "probe": None, "curve": [], "ignores": False, "unaltered": True}
     labels = {"labels": {}, "noise_labels": {"overlap": 1.0, "blind": 0.0, "exact": True}}

@@ -23,6 +23,8 @@ FALL = 1e-3
 """The objective falls by at least this share of its start."""
 BLIND_LEAKS = 0.05
 """Pure noise may meet the leak criterion this often by chance, no more."""
+LUCK = 1e-3
+"""Labels from pure noise are right more often than the blind ones with at least this probability, by chance."""
 
 
 @dataclass
@@ -99,11 +101,20 @@ def _blind(evidence: Evidence, case: Case, records: list[Record]) -> Iterator[st
             yield f"it leaks {sum(hits):.0f} of {len(hits)} examples from pure noise: it knows the truth from elsewhere"
     labels = [record for record in records if "noise_labels" in record]
     if labels:
-        exact = [record["noise_labels"]["exact"] for record in labels]
-        # Few batches do not show what guessing gets, either: one lucky guess among them is no knowledge.
-        blind = clopper_pearson(sum(record["noise_labels"]["blind"] for record in labels), len(labels), "upper").upper
-        if clopper_pearson(sum(exact), len(exact), "lower", confidence=0.999).lower > blind:
+        right = sum(record["noise_labels"]["exact"] for record in labels)
+        blind = round(sum(record["noise_labels"]["blind"] for record in labels))
+        # Of yes and no a coin gets half right, also where the blind answer never is.
+        coin = any("presence" in record for record in labels)
+        beats_coin = not coin or clopper_pearson(right, len(labels), "lower", confidence=0.999).lower > 0.5
+        if beats_coin and _by_chance(right, blind, len(labels)) < LUCK:
             yield "it reads the labels off pure noise: it knows them from elsewhere"
+
+
+def _by_chance(right: int, blind: int, n: int) -> float:
+    """Fisher's exact test: how probable `right` of n or more are, were `blind` of n as good."""
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact([[right, n - right], [blind, n - blind]], alternative="greater").pvalue)
 
 
 def _control(control: Record | None) -> Iterator[str]:
