@@ -2,7 +2,7 @@
 
 Every function named after a hospital returns what `target = "hospitals:north"` in a plan asks for. The environment variable
 HOSPITAL_DATA says whose pictures they share out: `tiles` (built in), or `mednist` or `pneumonia` in the folder
-GRADIOMETER_DATA.
+GRADIOMETER_DATA; HOSPITAL_SEED how they are dealt, and the first weights.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ def source() -> str:
     return os.environ.get("HOSPITAL_DATA", "tiles")
 
 
+def seed() -> int:
+    """Of the split and of the first weights."""
+    return int(os.environ.get("HOSPITAL_SEED", "0"))
+
+
 @cache
 def everything() -> Data:
     """All pictures, half of them from a second scanner: a property that no label tells."""
@@ -43,7 +48,7 @@ def everything() -> Data:
 def hospital(name: str) -> tuple[Client, Data]:
     """What one hospital trains with: its share of the private pictures; what is public is public to all."""
     whole = everything()
-    split = dirichlet_split(whole.private["y"], len(NAMES), alpha=ALPHA, rng=derive(0, "hospitals"), smallest=12)
+    split = dirichlet_split(whole.private["y"], len(NAMES), alpha=ALPHA, rng=derive(seed(), "hospitals"), smallest=12)
     number = NAMES.index(name)
     assert whole.test is not None
     test = whole.test.take(slice(number, None, len(NAMES)))
@@ -56,7 +61,7 @@ def together() -> tuple[Client, Data]:
 
 
 def _client(whole: Data, examples: int) -> Client:
-    model = models.lenet(whole.layout["x"].shape, len(whole.names), activation="tanh")
+    model = models.lenet(whole.layout["x"].shape, len(whole.names), activation="tanh", seed=seed())
     return Client(model=model, layout=whole.layout, recipe=Recipe(examples=examples))
 
 
@@ -90,4 +95,4 @@ def _card(name: str, license: str) -> DataCard:
     return DataCard(name=name, license=license, public=True)
 
 
-__all__ = ["NAMES", "RARE", "everything", "hospital", "source", "together", *NAMES]
+__all__ = ["NAMES", "RARE", "everything", "hospital", "seed", "source", "together", *NAMES]

@@ -1,6 +1,6 @@
 """Five hospitals train together: what their updates show, what defenses change about that, and what those cost.
 
-    python examples/hospital/run.py [--data tiles|mednist|pneumonia] [--quick] [--jobs 2] [--output hospital]
+    python examples/hospital/run.py [--data tiles|mednist|pneumonia] [--quick] [--seed 0] [--jobs 2] [--output hospital]
 
 Trains the network federatedly, once without defense and once behind each, records and attacks updates on the way; then
 attacks every hospital's first update with naive and informed attackers; and writes one page, `federation.html`, into the
@@ -37,11 +37,12 @@ SUMMED = {"name": "all five in one sum", "target": "hospitals:together", "defens
 
 def plan(data: str, quick: bool) -> dict[str, Any]:
     """The plan of training and audit: every hospital a client and a member."""
-    from hospitals import NAMES, RARE
+    from hospitals import NAMES, RARE, seed
 
     known = {"labels": "read", "rounds": 40, "trees": 20} if quick else {"labels": "read", "rounds": 100, "trees": 50}
     return {
         "title": f"Five hospitals: {data}",
+        "seed": seed(),
         "client": [{"name": name, "target": f"hospitals:{name}"} for name in NAMES],
         "attack": [
             {"name": "LinearBias"},
@@ -72,11 +73,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=("tiles", "mednist", "pneumonia"), default="tiles")
     parser.add_argument("--quick", action="store_true", help="a look: two defenses, two pictures of each hospital")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, splits and draws")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/hospital"))
     options = parser.parse_args()
     # Worker processes find the hospitals and their data where this one does.
-    os.environ["HOSPITAL_DATA"] = options.data
+    os.environ["HOSPITAL_DATA"], os.environ["HOSPITAL_SEED"] = options.data, str(options.seed)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
     from gradiometer.audit import make_plan, run_audit

@@ -75,6 +75,37 @@ def test_killed_and_continued_is_uninterrupted(tmp_path: Path) -> None:
         run_training(parse_plan(PLAN.replace("clients = 2", "clients = 3")), tmp_path / "whole")
 
 
+def test_members_alone_are_federations_of_one_and_decide_what_is_worth_it(tmp_path: Path) -> None:
+    from gradiometer.audit.federating import federation
+    from gradiometer.audit.setup import set_up
+    from gradiometer.federation.alone import alone
+    from gradiometer.report.training import worth
+
+    plan = parse_plan(PLAN)
+    result = run_training(plan, tmp_path)
+    whole = federation(set_up(plan), "none")
+    right = [alone(whole, member, 3).accuracy for member in whole.members]
+    assert result.alone is not None
+    assert result.alone.accuracy.value == max(one.value for one in right if one)
+    assert result.alone.of == 2
+    bare = result.runs[0]
+    assert worth(result, bare) == (bare.accuracy.value > result.alone.accuracy.value)
+    worse = bare.model_copy(update={"accuracy": result.alone.accuracy})
+    assert worth(result, worse) is False
+    assert worth(result.model_copy(update={"alone": None}), bare) is None
+    page = render_training(result, "html")
+    assert "Worth it" in page
+    assert "members by themselves" in page
+    assert "worth it" in render_training(result, width=120)
+    (tmp_path / "training.json").unlink()
+    calls = []
+    assert run_training(plan, tmp_path, progress=calls.append).alone == result.alone
+    assert calls == []  # nothing is trained again
+    without = run_training(parse_plan(PLAN + "alone = false\n"), tmp_path)
+    assert without.alone is None
+    assert without.runs == result.runs
+
+
 def test_a_defense_that_does_not_fit_the_model_leaves_the_others_alone(tmp_path: Path) -> None:
     plan = parse_plan(
         PLAN.replace('name = "Quantize"', 'name = "BatchNormToGroupNorm"').replace("rounds = 3", "rounds = 1")

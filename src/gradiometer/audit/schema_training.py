@@ -83,6 +83,14 @@ class Trained(Record):
     leaks: list[TrainedLeak] = Field(default_factory=list)
 
 
+class Alone(Record):
+    """The member that reaches most by itself, undefended, in as many rounds. The best of all: a little too good by luck."""
+
+    member: str
+    accuracy: Estimate
+    of: int
+
+
 class TrainingResult(Record):
     """All trainings of a plan.
 
@@ -91,6 +99,7 @@ class TrainingResult(Record):
         aggregation: what the server is shown in place of every message, empty where it sees all; dropout: chance of every
             member to answer no more in a round.
         majority: accuracy of always naming the commonest class of the test examples.
+        alone: what a federation must beat; None where it was not measured.
     """
 
     version: Literal[1] = TRAINING_VERSION
@@ -106,6 +115,7 @@ class TrainingResult(Record):
     planned: int
     target: float | None
     majority: float | None
+    alone: Alone | None = None
     runs: list[Trained]
     environment: dict[str, str]
     command: str = ""

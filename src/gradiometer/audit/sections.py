@@ -129,6 +129,8 @@ class TrainSettings(Section):
         aggregation: SecureAggregation or HomomorphicAggregation with its settings: the server sees, and what is recorded and attacked is, the sum
             over all members; None: it sees every message.
         dropout: chance of every member to answer no more in a round.
+        alone: every member is also trained by itself, undefended, which takes as long as one training more: a federation,
+            and a defense, must beat the best of them.
     """
 
     rounds: int = Field(default=50, ge=1)
@@ -147,3 +149,4 @@ class TrainSettings(Section):
     attack_seconds: Annotated[Annotated[float, Field(ge=0)], BeforeValidator(seconds)] = 10.0
     aggregation: dict[str, Any] | None = None
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    alone: bool = True

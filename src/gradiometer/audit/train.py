@@ -14,6 +14,7 @@ import torch
 
 from gradiometer.core import BadInput, Batch, NotApplicable, Unsupported, Update, derive, save_update
 from gradiometer.federation import Federation, Round, advance, begin, load_checkpoint, save_checkpoint
+from gradiometer.federation.alone import alone
 from gradiometer.federation.leak import leaks
 
 from .dotted import source_hash
@@ -25,7 +26,7 @@ from .setup import Setup, set_up
 from .store import lock, unwritable, write_whole
 from .trained import assembled, summary, trained
 
-CHECKPOINT, UPDATES = "checkpoint.safetensors", "updates"
+CHECKPOINT, UPDATES, ALONE = "checkpoint.safetensors", "updates", "alone.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,37 @@ def run_training(
                 runs = _in_flower(plan, federations, folder, identity)
             else:
                 runs = [_train(one, name, setup, folder, identity, progress) for name, one in federations.items()]
-            result = assembled(setup, next(iter(federations.values())), runs, command)
+            whole = next(iter(federations.values()))
+            single = _alone(whole, setup, folder, identity, progress) if plan.train.alone else {}
+            result = assembled(setup, whole, runs, single, command)
             write_whole(folder / "env.json", json.dumps(environment(), indent=1))
             write_whole(folder / "training.json", result.model_dump_json(indent=1))
     except OSError as error:
         raise unwritable(folder, error) from error
     return result
+
+
+def _alone(
+    federation: Federation, setup: Setup, folder: Path, identity: str, progress: Callable[[Trains], None]
+) -> dict[str, int]:
+    """How many test examples every member gets right by itself; those that were trained before are read."""
+    path, rounds = folder / ALONE, setup.plan.train.rounds
+    if federation.test is None:
+        return {}
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, int] = kept["correct"] if kept.get("identity") == identity else {}
+    for member in federation.members:
+        if member.name not in found:
+            try:
+                last = alone(federation, member, rounds)
+            except BadInput:  # diverged
+                found[member.name] = 0
+            else:
+                assert last.accuracy is not None
+                found[member.name] = last.accuracy.correct
+                progress(Trains(defense=f"{member.name} alone", round=last, rounds=rounds))
+            write_whole(path, json.dumps({"identity": identity, "correct": found}))
+    return found
 
 
 def _in_flower(plan: Plan, federations: dict[str, Federation], folder: Path, identity: str) -> list[Trained]:
@@ -175,7 +201,7 @@ def _identity(setup: Setup) -> str:
     """What the weights depend on: a folder is only continued with the same training."""
     told = setup.plan.model_dump(mode="json")
     kept = {name: told[name] for name in ("seed", "client", "train")}
-    for name in ("target", "checkpoint", "attack_seconds"):
+    for name in ("target", "checkpoint", "attack_seconds", "alone"):
         del kept["train"][name]
     prints = {name: victim.fingerprint for name, victim in setup.victims.items()}
     return digest(["train", TRAINING_VERSION, kept, prints, source_hash(told)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gradiometer.core import Threat, trainable
@@ -9,7 +10,7 @@ from gradiometer.federation import Federation, Round, State
 from gradiometer.numerics.intervals import wilson
 
 from .environment import environment
-from .schema_training import Trained, TrainedLeak, TrainedRound, TrainingResult
+from .schema_training import Alone, Trained, TrainedLeak, TrainedRound, TrainingResult
 from .setup import Setup
 from .verdict import estimate
 from .written import label
@@ -93,8 +94,10 @@ def _round(one: Round) -> TrainedRound:
     )
 
 
-def assembled(setup: Setup, federation: Federation, runs: list[Trained], command: str) -> TrainingResult:
-    """The whole result; `federation` is any of those that were trained."""
+def assembled(
+    setup: Setup, federation: Federation, runs: list[Trained], alone: Mapping[str, int], command: str
+) -> TrainingResult:
+    """The whole result; `federation` is any of those that were trained. Args: alone: right answers of members by themselves."""
     settings, test = setup.plan.train, federation.test
     splits = {
         "natural": "each client with its own examples",
@@ -114,7 +117,13 @@ def assembled(setup: Setup, federation: Federation, runs: list[Trained], command
         planned=settings.rounds,
         target=settings.target,
         majority=None if test is None else float(test["y"].bincount().max()) / test.size,
+        alone=_best(alone, test.size) if test is not None and alone else None,
         runs=runs,
         environment=environment(),
         command=command,
     )
+
+
+def _best(alone: Mapping[str, int], tested: int) -> Alone:
+    member = max(alone, key=lambda name: alone[name])
+    return Alone(member=member, accuracy=estimate(wilson(alone[member], tested)), of=len(alone))

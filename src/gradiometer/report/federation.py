@@ -10,8 +10,6 @@ from gradiometer.audit.schema_training import Trained, TrainingResult
 from . import figures, training, words
 from .html import context, environment
 
-ENOUGH = 0.95
-"""Share of the undefended accuracy from which on learning goes on."""
 SUM = "secure aggregation"
 """What the choice is called that shows the server the sum alone."""
 GUESSING = 0.5
@@ -25,7 +23,7 @@ class Choice:
     Args:
         holds, leaks, of: clients whose pictures it is shown to hide, or to show; of how many.
         rate: of the client that leaks most. told: the strongest answer to whether something is there, and whose.
-        kept: share of the undefended accuracy.
+        kept: share of the undefended accuracy. worth: see `training.worth`.
     """
 
     defense: str
@@ -36,12 +34,13 @@ class Choice:
     worst: str
     told: tuple[str, Estimate] | None
     kept: float | None
+    worth: bool | None
     run: Trained | None
 
     @property
     def learns(self) -> bool:
         """Whether the federation still learns, as far as was measured."""
-        return self.kept is not None and self.kept >= ENOUGH
+        return self.kept is not None and self.kept >= training.ENOUGH and self.worth is not False
 
     @property
     def reason(self) -> str:
@@ -54,7 +53,12 @@ class Choice:
             seen = "no picture was recovered, which so few examples do not settle"
         if self.kept is None:
             return f"{seen}; training learned nothing to compare"
-        learned = "learning goes on" if self.learns else f"{figures.percent(self.kept)} of the accuracy is left"
+        if self.learns:
+            learned = "learning goes on"
+        elif self.kept >= training.ENOUGH:
+            learned = "a member alone learns as much"
+        else:
+            learned = f"{figures.percent(self.kept)} of the accuracy is left"
         return f"{seen}; {learned}"
 
 
@@ -71,11 +75,7 @@ def render_federation(result: Result, trained: TrainingResult, *, summed: str | 
         "summed": summed,
         "presence": presence(result),
         "t": trained,
-        "story": training.story(trained),
-        "rows": training.rows(trained),
-        "aggregation": trained.aggregation,
-        "enough": ENOUGH,
-    }
+    } | training.section(trained)
     return environment().get_template("federation.html").render(told)
 
 
@@ -115,6 +115,7 @@ def _choice(shown: str, name: str, rows: list[Row], result: Result, trained: Tra
         worst=worst.client,
         told=max(((c.attack, c.auc) for c in cells if c.auc), key=lambda pair: pair[1].value, default=None),
         kept=None if run is None or not _learned(trained) else training.kept(trained, run),
+        worth=None if run is None else training.worth(trained, run),
         run=run,
     )
 

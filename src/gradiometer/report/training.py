@@ -9,12 +9,15 @@ from gradiometer.audit.schema_training import Trained, TrainedLeak, TrainingResu
 
 from . import figures, words
 
+ENOUGH = 0.95
+"""Share of the undefended accuracy from which on learning goes on."""
 MOMENTS = 6
 """So many accuracies on the way are told in a terminal."""
 COLUMNS = {
     "Accuracy": 0,
     "95 %": 0,
     "Kept": 96,
+    "Worth it": 112,
     "Worst": 0,
     "Rounds": 0,
     "Uplink": 80,
@@ -22,7 +25,7 @@ COLUMNS = {
     "ε in all": 104,
     "Defense time": 120,
 }
-"""From which width on a terminal shows a column. Kept: share of the accuracy without defense."""
+"""From which width on a terminal shows a column. Kept: share of the accuracy without defense; worth it: see `worth`."""
 
 
 def render_training(result: TrainingResult, format: str = "terminal", *, width: int = 100, color: bool = False) -> str:
@@ -38,6 +41,17 @@ def kept(result: TrainingResult, run: Trained) -> float | None:
     """Accuracy over that without defense; None where either is missing."""
     bare = next((one.accuracy for one in result.runs if words.is_undefended(one.defense)), None)
     return run.accuracy.value / bare.value if run.accuracy and bare and bare.value else None
+
+
+def worth(result: TrainingResult, run: Trained) -> bool | None:
+    """Whether training behind this defense keeps `ENOUGH` of the accuracy without one and beats every member alone.
+
+    Means are compared, not intervals; None where something was not measured.
+    """
+    share = kept(result, run)
+    if share is None or run.accuracy is None or result.alone is None:
+        return None
+    return share >= ENOUGH and run.accuracy.value > result.alone.accuracy.value
 
 
 def leak_lines(run: Trained) -> list[tuple[str, str]]:
@@ -122,7 +136,13 @@ def _terminal(result: TrainingResult, width: int, color: bool) -> str:
         told = _cells(result, run)
         table.add_row(Text(words.one_line(words.defense_name(run.defense))), *(Text(told[name]) for name in shown))
     if "Kept" in shown:
-        table.caption, table.caption_justify = Text("Kept: share of the accuracy without defense", style="dim"), "left"
+        note = "Kept: share of the accuracy without defense"
+        note += (
+            f"; worth it: at least {figures.percent(ENOUGH)} kept, and above every member alone"
+            if "Worth it" in shown
+            else ""
+        )
+        table.caption, table.caption_justify = Text(note, style="dim"), "left"
     console.print(table)
     for run in result.runs:
         console.print(Text(words.one_line(f"{words.defense_name(run.defense)}: {_way(run)}"), style="dim"))
@@ -151,6 +171,9 @@ def story(result: TrainingResult) -> str:
     seen = f"; what is seen is the sum over members alone, by {result.aggregation}" if result.aggregation else ""
     seen += f"; a member answers no more with chance {figures.percent(result.dropout)}" if result.dropout else ""
     base = f", always naming the commonest class {figures.percent(result.majority)}" if result.majority else ""
+    if result.alone:
+        best = result.alone
+        base += f", the best of {best.of} members alone {figures.percent(best.accuracy.value)} ({best.member})"
     return (
         f"{result.strategy}, {result.planned} rounds, {len(sizes)} members with {each} examples, {result.split}; "
         f"{result.model} of {figures.count(result.parameters)} parameters, seed {result.seed}{goal}{base}{seen}"
@@ -171,6 +194,7 @@ def _cells(result: TrainingResult, run: Trained) -> dict[str, str]:
         "Accuracy": figures.percent(accuracy.value if accuracy else None),
         "95 %": span,
         "Kept": figures.percent(kept(result, run)),
+        "Worth it": {True: "yes", False: "no", None: figures.MISSING}[worth(result, run)],
         "Worst": figures.percent(run.worst),
         "Rounds": reached,
         "Uplink": figures.size(run.uplink_bytes),
@@ -189,8 +213,18 @@ def _way(run: Trained) -> str:
     return ", ".join([*start, *(f"round {one.number + 1} {figures.percent(one.accuracy)}" for one in some)])
 
 
-def rows(result: TrainingResult) -> list[dict[str, Any]]:
-    """What the templates are told of every training."""
+def section(result: TrainingResult) -> dict[str, Any]:
+    """What the templates are told of all trainings."""
+    return {
+        "story": story(result),
+        "rows": _rows(result),
+        "aggregation": result.aggregation,
+        "alone": result.alone,
+        "enough": ENOUGH,
+    }
+
+
+def _rows(result: TrainingResult) -> list[dict[str, Any]]:
     return [
         {
             "run": run,
@@ -208,5 +242,4 @@ def _page(result: TrainingResult) -> str:
     from .html import environment
 
     template = environment().get_template("training.html")
-    told = {"story": story(result), "rows": rows(result), "aggregation": result.aggregation}
-    return template.render(r=result, missing=figures.MISSING, **told)
+    return template.render(r=result, missing=figures.MISSING, **section(result))
