@@ -13,7 +13,7 @@ from gradiometer.audit import make_plan, run_audit
 from gradiometer.audit.compute import observe
 from gradiometer.audit.setup import set_up
 from gradiometer.core import Threat, derive, play, play_sum
-from gradiometer.defenses import ClientDP, Clip, GaussianNoise, chain
+from gradiometer.defenses import ClientDP, Clip, GaussianNoise, LaplaceNoise, chain
 from gradiometer.federation import SecureAggregation
 
 CLIENTS = 3
@@ -91,6 +91,7 @@ def test_the_channel_of_a_sum_has_the_noise_that_is_measured_in_it(tiny_client, 
 def test_channels_of_sums_of_other_defenses() -> None:
     noise = GaussianNoise(std=0.1)
     assert noise.sum_channel(9).std == pytest.approx(0.3)
+    assert LaplaceNoise(std=0.1).sum_channel(9) == noise.sum_channel(9)
     assert chain(Clip(bound=1.0), noise).sum_channel(9) == noise.sum_channel(9)
     assert GaussianNoise(std=0.1, relative=True).sum_channel(9) is None
     assert Clip(bound=1.0).sum_channel(9) is None

@@ -57,3 +57,7 @@ class LaplaceNoise(Defense):
 
     def channel(self) -> Channel | None:
         return Additive(std=self.std, relative=self.relative, law="laplace") if self.std else None
+
+    def sum_channel(self, clients: int) -> Channel | None:
+        """Of many clients' noise, as if it were normal: right in the limit of many, near it from a few on."""
+        return Additive(std=self.std * math.sqrt(clients)) if self.std and not self.relative else None
