@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .fit import fit
+
 
 def single_label(weight_gradient: Tensor, bias_gradient: Tensor | None) -> int:
     """The label of a batch of one. dL/db = p - onehot(y) is negative at y alone.
@@ -76,7 +78,7 @@ def ilrg(
     def solve(chances: Tensor) -> Tensor:
         system = torch.cat([torch.full((1, classes), float(size), dtype=bias.dtype), chances.T - unit])
         target = torch.cat([torch.full((1,), float(size) ** 2, dtype=bias.dtype), size * bias_gradient])
-        return torch.linalg.lstsq(system, target[:, None]).solution[:, 0]
+        return fit(system, target)
 
     counts = solve((weight_gradient / safe[:, None] @ weight.T + bias).softmax(1))
     for _ in range(refinements):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .fit import fit
 from .span import Span
 from .sparse_directions import LEAST, Basis, descend, independent, polish
 
@@ -98,7 +99,7 @@ def _factors(span: Span, basis: Basis, live: Tensor, known: Tensor, weights: Seq
     deltas = span.left @ known.T * active
     kernel = span.left * span.values
     for _ in range(2):  # each row by the examples that reach it alone, then each example by all rows
-        inner = torch.linalg.pinv(deltas) @ kernel  # lstsq does not repeat itself to the last bit
+        inner = fit(deltas, kernel)
         deltas = _masked(inner, kernel, active)
     joint = inner @ span.right
     scale = torch.where(joint[:, -1:] == 0, 1.0, joint[:, -1:])

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradiometer.numerics.fit import fit
+
 from .checksum import sums
 from .equations import from_channels, input_matrix, matrix, right_side
 from .graph import Activation, Graph, Layer
@@ -130,9 +132,9 @@ def _first_residues(
     level = (maps * active).sum((2, 3)) / active.sum((2, 3)).clamp_min(1)
     shapes = torch.stack([_robust(share, level[b], size[b]) for b in range(len(maps))])
     if head_sums is not None and len(maps) < share.shape[0]:
-        factors = torch.linalg.lstsq(shapes.T, head_sums[:, None]).solution[:, 0]
+        factors = fit(shapes.T, head_sums)
     elif shift_sums is not None:
-        factors = torch.linalg.lstsq(maps.sum((2, 3)).T, shift_sums[:, None]).solution[:, 0]
+        factors = fit(maps.sum((2, 3)).T, shift_sums)
     else:
         return None
     return shapes * factors[:, None]
@@ -143,7 +145,7 @@ def _robust(share: Tensor, level: Tensor, size: Tensor) -> Tensor:
     fits = size > size.median()
     r = torch.zeros(share.shape[0], dtype=share.dtype)
     for tolerance in (*[1e-2] * 8, 1e-3, 1e-4, 1e-4):
-        r = torch.linalg.lstsq(share.T[fits], level[fits, None]).solution[:, 0]
+        r = fit(share.T[fits], level[fits])
         wanted = r @ share
         better = (level - wanted).abs() < tolerance * wanted.abs()
         if int(better.sum()) > 4 * len(r):
@@ -185,7 +187,7 @@ def _residues(
         rows, right = [*rows, unit.repeat(1, examples) / total], [*right, head_sums / total]
     zero_sum = torch.block_diag(*[torch.ones(1, classes, dtype=share.dtype)] * examples) / total
     rows, right = [*rows, zero_sum], [*right, torch.zeros(examples, dtype=share.dtype)]
-    return torch.linalg.lstsq(torch.cat(rows), torch.cat(right)[:, None]).solution.reshape(examples, classes)
+    return fit(torch.cat(rows), torch.cat(right)).reshape(examples, classes)
 
 
 def _second_look(graph: Graph, gradient: Mapping[str, Tensor], top: Top, delta: Tensor) -> Tensor:

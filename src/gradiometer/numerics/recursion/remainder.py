@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradiometer.numerics.fit import fit
+
 from .equations import from_channels
 from .graph import Layer
 from .least_squares import Directions
@@ -100,7 +102,7 @@ def settle(
     goal, size = sketched(sent), float(x.square().mean().sqrt())
     left, (frame, triangle) = goal - images(x).detach(), _derivatives(images, x, start.open)
     for _ in range(steps):
-        amount = torch.linalg.lstsq(triangle, frame.T @ left[:, None], driver="gelsd").solution[:, 0]
+        amount = fit(triangle, frame.T @ left)
         move = torch.einsum("k,k...->...", amount, start.open)
         after = goal - images(x + move).detach()
         for _ in range(5):

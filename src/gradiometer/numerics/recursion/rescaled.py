@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from gradiometer.numerics.fit import fit
+
 from .graph import Graph, Layer
 from .top import find_head
 
@@ -51,7 +53,7 @@ def scaled(x: Tensor, caused: Callable[[Tensor], Mapping[str, Tensor]], sent: Ma
     for _ in range(STEPS):
         moves = [best * (1 + 1e-3 * torch.eye(len(x), dtype=torch.float64)[b]) for b in range(len(x))]
         slopes = torch.stack([(rest(move) - here) / 1e-3 for move in moves], 1)
-        step = torch.linalg.lstsq(slopes.T @ slopes, -(slopes.T @ here)[:, None]).solution[:, 0]
+        step = fit(slopes.T @ slopes, -(slopes.T @ here))
         there = best * (1 + step.clamp(-0.2, 0.2))
         moved = rest(there)
         if not float(moved.square().sum()) < float(here.square().sum()):

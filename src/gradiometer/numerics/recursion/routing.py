@@ -17,6 +17,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gradiometer.numerics.fit import fit
+
 from .equations import from_channels, input_matrix, matrix, right_side
 from .graph import Graph, Layer, MaxPool, Node
 from .least_squares import solve
@@ -101,7 +103,7 @@ def delta_maps(gradient: Tensor, size: tuple[int, int]) -> Tensor:
                 rows[y, x] = rows[y, x - 1] @ right
             elif y:
                 rows[y, x] = rows[y - 1, x] @ below
-    return (row * torch.linalg.lstsq(rows.flatten(0, 1).T, left.T).solution.T).reshape(out, height, width)
+    return (row * fit(rows.flatten(0, 1).T, left.T).T).reshape(out, height, width)
 
 
 def looked_again(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradiometer.numerics.fit import fit
+
 from .checksum import Units
 from .equations import input_matrix, right_side
 from .graph import Layer
@@ -51,7 +53,7 @@ def flips(
     size = effect.square().mean(0).sqrt()
     near, effect = near[size > 3 * error], effect[:, size > 3 * error]
     if len(near):
-        amount = torch.linalg.lstsq(effect, rest[:, None], driver="gelsd").solution[:, 0]
+        amount = fit(effect, rest)
         near, effect = near[amount > 0.5], effect[:, amount > 0.5]
     left = rest - effect.sum(1)
     return near if float(left.square().mean().sqrt()) <= enough else None

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gradiometer.numerics.fit import fit
+
 from .checksum import BORDER
 from .graph import Activation, Graph, Layer, Node, Reshape
 from .head import single
@@ -141,7 +143,7 @@ def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tenso
             value = (scale * maps).requires_grad_()
             features = graph.forward(value, head.inputs[0], start=name)
             logits = graph.forward(features, head.name, start=head.inputs[0])
-            labels = torch.linalg.lstsq(features.detach().T, sent.T).solution.argmin(1)
+            labels = fit(features.detach().T, sent.T).argmin(1)
             residues = (logits.detach().softmax(1) - F.one_hot(labels, logits.shape[1])) / len(logits)
             (slope,) = torch.autograd.grad(logits, value, residues)
         rest = [(residues.T @ features.detach() - sent).flatten() / sent.norm(), (residues.sum(0) - sums) / sums.norm()]
