@@ -3,8 +3,9 @@
     python benchmarks/hospital_utility.py [--data tiles|mednist|pneumonia] [--seeds 3] [--output runs/hospital-utility]
 
 Trains `examples/hospital` with every defense of its thorough plan, and every hospital by itself, once a seed (split, first
-weights, draws). A defense passes if the mean accuracy keeps 95 % of that without one and beats the best hospital alone.
-Nothing was tuned. Interrupted, the same command goes on.
+weights, draws). Accuracy is the mean over the last 100 rounds, measured every 20; that of hospitals alone is the last one. A
+defense passes if it keeps 95 % of the accuracy without one and beats the best hospital alone. Interrupted, the same command
+goes on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main() -> None:
         found.setdefault("the best hospital alone", []).append(result.alone.accuracy.value)
         for one in result.runs:
             if one.accuracy is not None and not one.error:
-                found.setdefault(one.defense, []).append(one.accuracy.value)
+                measured = [round.accuracy for round in one.rounds if round.accuracy is not None]
+                found.setdefault(one.defense, []).append(mean(measured[-5:]))
         print(f"  seed {seed}: commonest class {result.majority:.1%}", flush=True)
     bare, alone = mean(found["none"]), mean(found.pop("the best hospital alone"))
     print(f"the best hospital alone: {alone:.1%} (n = {options.seeds} seeds)")
