@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gradiometer.attacks.image import InvertingGradients, LinearBias
+from gradiometer.attacks.inference import RowSum
 from gradiometer.core import (
     Attack,
     BadConfig,
@@ -23,6 +24,8 @@ from gradiometer.core import (
     play,
 )
 from gradiometer.defenses import DPSGD, GaussianNoise, Quantize, SelectiveEncryption, chain
+from gradiometer.metrics import label_overlap
+from gradiometer.models import lenet
 from gradiometer.numerics.channels import Hidden, hide
 
 
@@ -139,6 +142,20 @@ def test_naive_matching_is_misled_and_the_informed_one_is_not(tiny_client: Clien
     assert informed is not None
     found, naive = (decibels(one, update, digits_data) for one in (informed, attack))
     assert found > naive + 5, (found, naive)
+
+
+def test_labels_are_counted_from_what_is_in_the_clear(digits_data: Data) -> None:
+    model = lenet(digits_data.layout["x"].shape, 10, activation="tanh")
+    client = Client(model=model, layout=digits_data.layout, recipe=Recipe(examples=8))
+    defense = SelectiveEncryption(share=0.1)
+    knowing = defense.informed(RowSum())
+    assert knowing is not None
+    found = []
+    for turn in range(6):
+        batch = digits_data.private.take(slice(8 * turn, 8 * turn + 8))
+        update = play(client, batch, rng=derive(turn), defense=defense, public=digits_data.public)
+        found.append(label_overlap(knowing.run(update, derive(turn, "attack"))["y"], batch["y"], 10))
+    assert sum(found) / 6 > 0.5
 
 
 def test_bytes_by_hand() -> None:

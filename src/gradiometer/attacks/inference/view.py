@@ -36,10 +36,15 @@ class HeadView:
         return self.weight if self.bias is None else torch.cat([self.weight, self.bias[:, None]], 1)
 
     def variance(self, sent: Mapping[str, Tensor]) -> Tensor:
-        """A channel's variance of the sent entries, in units of the gradient: [classes, features (+ 1)]."""
+        """A channel's variance of the sent entries, in units of the gradient: [classes, features (+ 1)].
+
+        Entries of which nothing is known count as a thousand times the largest known one: finite, so that what is known
+        is not lost beside them in double precision.
+        """
         weight = sent[self.head.weight].double()
         parts = [weight] if self.head.bias is None else [weight, sent[self.head.bias].double()[:, None]]
-        return torch.cat(parts, 1).clamp_max(1e12) * self.scale**2
+        found = torch.cat(parts, 1) * self.scale**2
+        return torch.where(found.isinf(), 1e6 * self.joint.square().max(), found)
 
 
 def view_head(update: Update, channel: Channel | None = None) -> HeadView:
