@@ -2,6 +2,21 @@
 
 from .attack import Matching
 from .descent import LBFGS, Adam, Descent
+from .features import Features
 from .gauss_newton import GaussNewton
+from .latent import Latent
+from .spaces import Unknown
+from .weights import LatentThenWeights, Untrained
 
-__all__ = ["LBFGS", "Adam", "Descent", "GaussNewton", "Matching"]
+__all__ = [
+    "LBFGS",
+    "Adam",
+    "Descent",
+    "Features",
+    "GaussNewton",
+    "Latent",
+    "LatentThenWeights",
+    "Matching",
+    "Unknown",
+    "Untrained",
+]

@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gradiometer.core import BadConfig, Field
 
@@ -79,11 +78,6 @@ class Generator:
 
     def __call__(self, z: Tensor) -> Tensor:
         pictures: Tensor = self.blocks(z)
-        return pictures
-
-    def with_weights(self, weights: dict[str, Tensor], z: Tensor) -> Tensor:
-        """G(z), with other parameters in place of its own."""
-        pictures: Tensor = functional_call(self.blocks, weights, (z,))
         return pictures
 
     def like(self, other: Tensor) -> Generator:
