@@ -150,7 +150,7 @@ class Matching(Attack):
         first, values = replace(self, start="randn")._stages(problem, None)[0], []
         for _ in range(starts):
             within = problem.within(first.enter(None, spawn(rng)))
-            values.append(within.objective(within.start(spawn(rng))).value)
+            values.append(within.objective(within.start(spawn(rng))).distance)  # penalties vary whatever the update is
         return values
 
     def observing(self, channel: Channel) -> Matching:

@@ -48,7 +48,9 @@ class Features:
                 with torch.no_grad():
                     center = blocks[number - 1](before[0])
                 reach = self.radius * center.flatten(1).abs().sum(1)
-                return FeatureSpace(rest=blocks[number:], center=center, reach=reach, field=update.layout["x"])
+                return FeatureSpace(
+                    rest=nn.Sequential(*list(blocks)[number:]), center=center, reach=reach, field=update.layout["x"]
+                )
 
             return Stage(enter=enter, share=each, optimizer=self.optimizer)
 
