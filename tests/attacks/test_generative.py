@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from gradiometer.attacks.generative import GGL, GIAS, GIFD, CINet
-from gradiometer.attacks.matching import Adam, Features, Latent, Matching, Untrained
+from gradiometer.attacks.generative import GGL, GIFD, CINet
+from gradiometer.attacks.matching import CMA, Adam, Features, Latent, Matching, Untrained
 from gradiometer.attacks.matching.descent import factor
 from gradiometer.attacks.matching.features import l1_ball
 from gradiometer.core import BadConfig, Batch, Client, Data, NotApplicable, Update, Values, derive, play
@@ -186,3 +187,15 @@ def test_a_plan_names_a_generator() -> None:
         "unknown": {"name": "Features", "generator": "g.npz", "optimizer": {"name": "Adam", "lr": 0.1}},
     }
     assert build(spec, "attack").unknown == Features(generator="g.npz", optimizer=Adam(lr=0.1))
+
+
+def test_cma_descends_without_derivatives_and_repeats(tiny_client: Client, digits_data: Data) -> None:
+    pytest.importorskip("cma", exc_type=ImportError)
+    update = observed(tiny_client, digits_data)[1]
+    attack = replace(QUICK, optimizer=CMA(), iterations=300)
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    guess = attack.run(update, derive(1))
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
+    assert guess.notes["iterations"] == 300
+    assert guess.notes["distance"] < 0.5 * min(attack.probe(update, derive(1), starts=4))
+    assert torch.equal(guess["x"], attack.run(update, derive(1))["x"])

@@ -2,6 +2,7 @@
 
 from .attack import Matching
 from .descent import LBFGS, Adam, Descent
+from .evolution import CMA
 from .features import Features
 from .gauss_newton import GaussNewton
 from .latent import Latent
@@ -9,6 +10,7 @@ from .spaces import Unknown
 from .weights import LatentThenWeights, Untrained
 
 __all__ = [
+    "CMA",
     "LBFGS",
     "Adam",
     "Descent",
