@@ -155,7 +155,7 @@ class Cell:
 
 
 def measured(cell: Cell, data: Data, attack: Matching, generator: Generator) -> dict[str, Any]:
-    """What the attack shows, what it shows of noise with the same label, and what the generator could show."""
+    """What the attack shows, what it shows of noise with the same label, and (with GGL) what the generator could show."""
     i, defense = cell.picture, DEFENSES[cell.defense]
     truth = data.private.take([i])
     classes = data.layout["y"].classes or 2
@@ -165,9 +165,10 @@ def measured(cell: Cell, data: Data, attack: Matching, generator: Generator) -> 
     began = time.process_time()
     guess = attack.run(update, derive(0, "attack", i))
     seconds = time.process_time() - began
+    shown = generator if cell.attack == "GGL" and cell.defense == "none" else None  # of one picture always the same
     noise = update.noise(derive(0, "noise", i)).replace(labels=guess["y"])
     blind = attack.run(noise, derive(0, "attack", i))
-    found = score(guess, truth, data, rng=derive(0, "score", i), noise_guess=blind, generator=generator)[0]
+    found = score(guess, truth, data, rng=derive(0, "score", i), noise_guess=blind, generator=shown)[0]
     control = score(blind, truth, data, rng=derive(0, "score", i))[0]
     return {
         "psnr": found.psnr,
@@ -217,7 +218,7 @@ def computed(settings: argparse.Namespace) -> Iterator[Cell]:
             continue
         with settings.keep.open("a") as stream:
             stream.write(json.dumps({"cell": vars(cell), **told}) + "\n")
-        figures = f"{told['psnr']:.1f} dB, noise {told['noise']:.1f}, oracle {told['oracle']:.1f}"
+        figures = f"{told['psnr']:.1f} dB, noise {told['noise']:.1f}"
         print(
             f"{cell.case}, {cell.defense}, {cell.attack} {cell.picture}: {figures}, {told['seconds']:.1f} s", flush=True
         )
@@ -246,7 +247,8 @@ def table(kept: Kept) -> None:
         rows = [told for cell, told in kept.items() if (cell.case, cell.defense, cell.attack) == key]
         entries = [interval([row[name] for row in rows]) for name in ("psnr", "noise")]
         entries.append(interval([row["psnr"] - row["noise"] for row in rows]))
-        entries.append(interval([row["oracle"] for row in rows]))
+        oracle = [row["oracle"] for row in rows if row["oracle"] is not None]
+        entries.append(interval(oracle) if oracle else "as above")
         entries += [share([row[name] for row in rows]) for name in ("identified", "noise_identified", "label")]
         entries.append(f"{np.median([row['seconds'] for row in rows]):.1f}")
         print(f"| {' | '.join(key)} | {len(rows)} | {' | '.join(entries)} |")
