@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradiometer.attacks.generative import GGL, GIFD, CINet
-from gradiometer.attacks.matching import CMA, Adam, Features, Latent, Matching, Untrained
+from gradiometer.attacks.matching import CMA, Adam, Features, Latent, Matching, TuRBO, Untrained
 from gradiometer.attacks.matching.descent import factor
 from gradiometer.attacks.matching.features import l1_ball
 from gradiometer.core import BadConfig, Batch, Client, Data, NotApplicable, Update, Values, derive, play
@@ -198,4 +198,13 @@ def test_cma_descends_without_derivatives_and_repeats(tiny_client: Client, digit
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
     assert guess.notes["iterations"] == 300
     assert guess.notes["distance"] < 0.5 * min(attack.probe(update, derive(1), starts=4))
+    assert torch.equal(guess["x"], attack.run(update, derive(1))["x"])
+
+
+def test_turbo_descends_without_derivatives_and_repeats(tiny_client: Client, digits_data: Data) -> None:
+    update = observed(tiny_client, digits_data)[1]
+    attack = replace(QUICK, optimizer=TuRBO(begin=30, remembered=60), iterations=80)
+    guess = attack.run(update, derive(1))
+    assert guess.notes["iterations"] == 80
+    assert min(guess.curve[30:]) < 0.9 * min(guess.curve[:30])
     assert torch.equal(guess["x"], attack.run(update, derive(1))["x"])

@@ -1,6 +1,7 @@
 """Gradient matching: the one optimization loop, of which the papers' attacks are settings."""
 
 from .attack import Matching
+from .bayesian import TuRBO
 from .descent import LBFGS, Adam, Descent
 from .evolution import CMA
 from .features import Features
@@ -19,6 +20,7 @@ __all__ = [
     "Latent",
     "LatentThenWeights",
     "Matching",
+    "TuRBO",
     "Unknown",
     "Untrained",
 ]

@@ -32,7 +32,7 @@ class Matching(Attack):
     Args:
         distance: of updates.
         priors: penalties on the pictures.
-        optimizer: `Adam` or `LBFGS`, with step size and schedule, `GaussNewton` for smooth networks, or `CMA` without derivatives.
+        optimizer: `Adam` or `LBFGS`, with step size and schedule, `GaussNewton` for smooth networks, or `CMA` and `TuRBO` without derivatives.
         start: `randn`, `gray`, `mean` (of the public data), `patterned` (a repeated tile) or `zeros`; or an attack, from
             whose pictures the descent goes on, with their labels (from gray, and with labels if no others are known, where it finds no
             pictures, or such with a higher objective than gray); a guess that it has verified to be exact is only evaluated.

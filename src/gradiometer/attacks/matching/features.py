@@ -30,7 +30,7 @@ class Features:
     generator: str = "public"
     share: float = 0.5
     radius: float = 0.5
-    optimizer: Descent = Adam(lr=0.01, sign="none", schedule="ramp")
+    optimizer: Descent = Adam(lr=0.1, sign="none", schedule="ramp")
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1 or not self.radius > 0:
