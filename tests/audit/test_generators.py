@@ -26,7 +26,7 @@ def honest(digits_data: Data) -> Generator:
 
 
 def _trained(x: Tensor, steps: int = 300) -> Generator:
-    return train_vae(x, latent=16, width=8, steps=steps, data="digits", split="public")
+    return train_vae(x, latent=16, width=8, steps=steps)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,9 +51,8 @@ class _Pictures:
 
 @lru_cache(maxsize=4)
 def _learned(pictures: _Pictures) -> Generator:
-    return train_vae(
-        pictures.x, latent=LATENT, width=WIDTH, steps=STEPS, data="the threat's public data", split="public"
-    )
+    made = train_vae(pictures.x, latent=LATENT, width=WIDTH, steps=STEPS)
+    return replace(made, card=replace(made.card, data="the threat's data", split="public"))
 
 
 @lru_cache(maxsize=4)

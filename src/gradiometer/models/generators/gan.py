@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gradiometer.core import derive, global_seed, spawn
 from gradiometer.numerics.generators import Generator, GeneratorCard
 from gradiometer.numerics.generators.decoders import Shape, doublings
-from gradiometer.numerics.generators.training import BATCH, batches, check_pictures, finished
+from gradiometer.numerics.generators.training import batches, begun, finished
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -25,9 +25,6 @@ def train_dcgan(
     width: int = 16,
     steps: int = 4000,
     seed: int = 0,
-    data: str = "",
-    split: str = "",
-    license: str = "",
 ) -> Generator:
     """The non-saturating game: D maximizes log D(x) + log(1 - D(G(z))), G maximizes log D(G(z)). Adam 2e-4 (0.5, 0.999).
 
@@ -42,7 +39,7 @@ def train_dcgan(
     def judged(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(-critic(real)).mean() + F.softplus(critic(fake)).mean()
 
-    card = _card("dcgan", pictures, latent, width, steps, seed, data, split, license)
+    card = begun("dcgan", pictures, latent=latent, width=width, steps=steps, seed=seed)
     return _played(card, pictures, judged, lambda score: F.softplus(-score).mean(), lr=2e-4, rounds=1)
 
 
@@ -53,9 +50,6 @@ def train_wgan_gp(
     width: int = 16,
     steps: int = 1500,
     seed: int = 0,
-    data: str = "",
-    split: str = "",
-    license: str = "",
 ) -> Generator:
     """D maximizes D(x) - D(G(z)) - 10 (|dD/du| - 1)^2, u between x and G(z); five steps of D for one of G. Adam 1e-4 (0.5, 0.999).
 
@@ -72,27 +66,8 @@ def train_wgan_gp(
         (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
         return critic(fake).mean() - critic(real).mean() + 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
-    card = _card("wgan_gp", pictures, latent, width, steps, seed, data, split, license)
+    card = begun("wgan_gp", pictures, latent=latent, width=width, steps=steps, seed=seed)
     return _played(card, pictures, judged, lambda score: -score.mean(), lr=1e-4, rounds=5)
-
-
-def _card(
-    method: str, pictures: Tensor, latent: int, width: int, steps: int, seed: int, data: str, split: str, license: str
-) -> GeneratorCard:
-    return GeneratorCard(
-        architecture="convolutional",
-        shape=check_pictures(pictures, steps),
-        latent=latent,
-        widths=(width,),
-        method=method,
-        data=data,
-        split=split,
-        license=license,
-        examples=len(pictures),
-        steps=steps,
-        batch_size=min(BATCH, len(pictures)),
-        seed=seed,
-    )
 
 
 def _played(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -45,13 +46,5 @@ def train_prior(
         raise BadConfig(f"a prior learns from at least 2 pictures, got limit {limit}")
     order = torch.randperm(data.public.size, generator=derive(seed, "prior"))[:limit]
     pictures = as_pixels(data.public["x"][order], field)
-    return METHODS[method](
-        pictures,
-        latent=latent,
-        width=width,
-        steps=steps,
-        seed=seed,
-        data=data.card.name,
-        split="public",
-        license=data.card.license,
-    )
+    made = METHODS[method](pictures, latent=latent, width=width, steps=steps, seed=seed)
+    return replace(made, card=replace(made.card, data=data.card.name, split="public", license=data.card.license))

@@ -1,4 +1,4 @@
-"""What the training of every kind of generator shares: checked pictures, batches, and the card at the end."""
+"""What the training of every kind of generator shares: checked pictures, batches, and the card."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from gradiometer.core import BadConfig, BadInput
 
-from .decoders import Shape
 from .generator import Generator, GeneratorCard, fingerprints
 
 BATCH = 64
 
 
-def check_pictures(pictures: Tensor, steps: int) -> Shape:
-    """The shape of one picture.
+def begun(method: str, pictures: Tensor, *, latent: int, width: int, steps: int, seed: int) -> GeneratorCard:
+    """The card of a convolutional generator that is about to learn from these pictures.
 
     Raises:
         BadConfig, BadInput: nothing can be trained with these.
@@ -30,8 +29,18 @@ def check_pictures(pictures: Tensor, steps: int) -> Shape:
         )
     if not 0 <= float(pictures.min()) <= float(pictures.max()) <= 1:
         raise BadInput(f"pixels must lie in [0, 1], got {float(pictures.min()):g}..{float(pictures.max()):g}")
-    channels, height, width = pictures.shape[1:]
-    return channels, height, width
+    channels, height, breadth = pictures.shape[1:]
+    return GeneratorCard(
+        architecture="convolutional",
+        shape=(channels, height, breadth),
+        latent=latent,
+        widths=(width,),
+        method=method,
+        examples=len(pictures),
+        steps=steps,
+        batch_size=min(BATCH, len(pictures)),
+        seed=seed,
+    )
 
 
 def batches(pictures: Tensor, size: int, count: int, rng: torch.Generator) -> Iterator[Tensor]:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from gradiometer.core import derive, global_seed, spawn
 
 from .decoders import Shape, doublings
-from .generator import Generator, GeneratorCard
-from .training import BATCH, batches, check_pictures, finished
+from .generator import Generator
+from .training import batches, begun, finished
 
 
 def train_vae(
@@ -23,9 +23,6 @@ def train_vae(
     steps: int = 2000,
     lr: float = 2e-3,
     seed: int = 0,
-    data: str = "",
-    split: str = "",
-    license: str = "",
 ) -> Generator:
     """Minimizes D/2 log(|x - G(z)|^2 / D) + KL(q(z|x) || N(0, 1)) over encoder and decoder; D pixels a picture.
 
@@ -36,7 +33,6 @@ def train_vae(
         latent: entries of z.
         width: channels at the finest grid.
         lr: of Adam at the start; falls to 0 as a cosine.
-        data, split, license: for the card.
 
     Returns:
         The decoder G.
@@ -48,20 +44,7 @@ def train_vae(
         Kingma, Welling, "Auto-Encoding Variational Bayes", 2013, arXiv:1312.6114.
         Rybkin, Daniilidis, Levine, "Simple and Effective VAE Training with Calibrated Decoders", 2020, arXiv:2006.13202.
     """
-    card = GeneratorCard(
-        architecture="convolutional",
-        shape=check_pictures(pictures, steps),
-        latent=latent,
-        widths=(width,),
-        method="vae",
-        data=data,
-        split=split,
-        license=license,
-        examples=len(pictures),
-        steps=steps,
-        batch_size=min(BATCH, len(pictures)),
-        seed=seed,
-    )
+    card = begun("vae", pictures, latent=latent, width=width, steps=steps, seed=seed)
     rng, began = derive(seed, "vae"), time.monotonic()
     with global_seed(spawn(rng)), torch.enable_grad():
         decoder, encoder = card.build(), _encoder(card.shape, latent, width)
