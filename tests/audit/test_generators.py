@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 from gradiometer.attacks.generative import GGL
 from gradiometer.attacks.matching import Latent
 from gradiometer.audit import audit
+from gradiometer.audit.compute import _on_noise
 from gradiometer.audit.generators import generator_problems, looked_at
 from gradiometer.audit.schema import Result
 from gradiometer.audit.targets import Victim
-from gradiometer.core import Client, Data, derive
+from gradiometer.audit.trials import Trial
+from gradiometer.core import Attack, Card, Client, Data, Guess, Update, derive, play
 from gradiometer.numerics.generators import Generator, save_generator, train_vae
 
 
@@ -89,3 +92,26 @@ def test_a_generator_of_another_domain_is_flagged(honest: Generator, tiny_client
     stripes = (torch.rand(400, 1, 1, 8, generator=rng) > 0.5).float().expand(400, 1, 8, 8)
     assert "cannot show such pictures" in problems(_trained(stripes.contiguous(), 100), tiny_client, digits_data)
     assert problems(honest, tiny_client, digits_data) == ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sees(Attack):
+    """Tells which labels it was granted."""
+
+    card: ClassVar[Card] = Card(summary="only for tests", family="generative")
+
+    def run(self, update: Update, rng: torch.Generator) -> Guess:
+        return Guess(tensors={"x": torch.zeros(1, 1, 8, 8)}, notes={"saw": update.need("labels").tolist()})
+
+
+def test_the_prior_only_attacker_has_the_label_that_was_found_and_no_truth(
+    tiny_client: Client, digits_data: Data
+) -> None:
+    truth = digits_data.private.take([0])
+    update = play(tiny_client, truth, rng=derive(0), public=digits_data.public)
+    wrong = (truth["y"] + 1) % 10
+    trial = Trial(id="0" * 16, kind="attack", client="digits")
+    blind, refused = _on_noise(Sees(), update, Guess(tensors={"y": wrong}), 0, trial)
+    assert refused == ""
+    assert blind is not None
+    assert blind.notes["saw"] == wrong.tolist()
