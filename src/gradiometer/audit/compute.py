@@ -29,7 +29,7 @@ from gradiometer.numerics.generators import Generator
 
 from . import control, pricing
 from .claims import claims
-from .generators import GENERATIVE, generator_of, looked_at
+from .generators import GENERATIVE, generator_of, looked_at, named
 from .pictures import fingerprint, save_pictures
 from .setup import UNDEFENDED, Setup
 from .targets import Victim
@@ -110,9 +110,11 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     seconds = time.process_time() - started
     noise, refused = _on_noise(attack, update, guess, seed, trial)
     returned = fingerprint(guess)
-    truth, generator = victim.batch(trial.batch), generator_of(attack, update)
-    body = judged(setup, victim, truth, guess, noise, trial.batch, generator) if victim.data else {}
-    if victim.data is None:
+    body: Record = {}
+    if victim.data is not None:
+        generator = generator_of(attack, update)
+        body = judged(setup, victim, victim.batch(trial.batch), guess, noise, trial.batch, generator)
+    else:
         body |= {"claims": claims(update, guess, noise)}
     body |= {
         "attack_seconds": round(seconds, 4),
@@ -191,7 +193,7 @@ def _control(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     victim, attack = setup.victims[trial.client], setup.attacks[trial.attack]
     recipe = victim.client.recipe
     told = control.positive(attack, recipe, setup.threat, setup.plan.seed, setup.plan.audit.device)
-    if victim.data is not None and victim.captured is None:
+    if victim.data is not None and victim.captured is None and named(attack) is not None:
         generator = generator_of(attack, observe(setup, victim, 0, UNDEFENDED, attack))
         if generator is not None:
             told["generator"] = looked_at(generator, victim, derive(setup.plan.seed, "generator", trial.client))

@@ -29,7 +29,7 @@ CLASSES = 5
 
 def generator_of(attack: Attack, update: Update) -> Generator | None:
     """The trained generator that this attack searches in, for this update; None where there is none, or it cannot be used."""
-    name = _named(attack)
+    name = named(attack)
     if name is None or "x" not in update.layout:
         return None
     like = next(iter(update.values.values())).new_zeros(1, *update.layout["x"].shape)
@@ -44,7 +44,7 @@ def samples(attack: Attack) -> Data | None:
 
     It fits no other easy data, and what it can show it must find.
     """
-    name = _named(attack)
+    name = named(attack)
     if name is None or name == PUBLIC:
         return None
     generator = load_generator(name)
@@ -97,7 +97,8 @@ def generator_problems(told: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _named(attack: Attack) -> str | None:
+def named(attack: Attack) -> str | None:
+    """The trained generator that an attack searches in, as its settings call it; None for other attacks."""
     return getattr(attack.unknown, "generator", None) if isinstance(attack, Matching) else None
 
 
