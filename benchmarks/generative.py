@@ -6,7 +6,7 @@ Cases: MNIST (t10k private, generator of the first 55,000 training pictures) beh
 MedNIST at 32 pixels, CIFAR-10. Every picture has a network of its own, and labels are not granted. Settings were chosen on training
 pictures that the generators had not seen (`--part dev`). The prior-only attacker has the label, the restarts and the
 evaluations of the real one, and noise of equal norm in place of the gradient. What is in FILE is not computed again, so that a long run may be
-cut into pieces (`--cases`, `--defenses`, `--attacks`, `--images`). One thread; about 10 s a picture and attack.
+cut into pieces (`--cases`, `--defenses`, `--attacks`, `--images`). One thread; about 10 CPU s a picture and attack at 1,000 evaluations.
 """
 
 from __future__ import annotations
