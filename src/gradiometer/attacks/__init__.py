@@ -1,4 +1,4 @@
-"""Attacks: how the observer reads an update. `image` reconstructs pictures, `text` sentences, `inference` labels and presence.
+"""Attacks: how the observer reads an update. `image` and `generative` reconstruct pictures, `text` sentences, `inference` labels and presence.
 
 A room is loaded when the first of its names is asked for; `text` and what only specialists want are imported from their rooms.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .differencing import difference_of_rounds, without_colluders
+    from .generative import GGL, GIAS, GIFD, CINet
     from .image import (
         APRIL,
         DLG,
@@ -28,16 +29,20 @@ if TYPE_CHECKING:
     from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
     from .matching import Matching
 
-_ROOMS = ("differencing", "matching", "inference", "image")
+_ROOMS = ("differencing", "matching", "inference", "image", "generative")
 
 __all__ = [
     "APRIL",
     "DLG",
+    "GGL",
+    "GIAS",
+    "GIFD",
     "IDLG",
     "ILRG",
     "LLG",
     "RLG",
     "AutoMatching",
+    "CINet",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",

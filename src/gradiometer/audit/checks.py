@@ -14,6 +14,7 @@ from gradiometer.numerics.intervals import clopper_pearson, clustered_rate
 
 from .criteria import learns, picture_level
 from .evidence import Case, Evidence, Record
+from .generators import generator_problems
 from .schema import Check
 from .setup import UNDEFENDED
 
@@ -124,6 +125,8 @@ def _control(control: Record | None) -> Iterator[str]:
         yield f"its positive control could not be run: {control['reason']}"
     elif not control["passed"]:
         yield f"its positive control failed: {control['why']}"
+    elif "generator" in control:
+        yield from generator_problems(control["generator"])
 
 
 def _defense(found: Findings, client: str, defense: str, record: Record, threat: Threat) -> None:

@@ -25,11 +25,13 @@ from gradiometer.core import (
     derive,
 )
 from gradiometer.metrics import score, score_labels, score_presence
+from gradiometer.numerics.generators import Generator
 
 from . import control, pricing
 from .claims import claims
+from .generators import GENERATIVE, generator_of, looked_at, named
 from .pictures import fingerprint, save_pictures
-from .setup import Setup
+from .setup import UNDEFENDED, Setup
 from .targets import Victim
 from .trials import Trial
 
@@ -106,10 +108,13 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     started = time.process_time()
     guess = attack.run(update, derive(seed, "attack", trial.id)).to("cpu")
     seconds = time.process_time() - started
-    noise, refused = _on_noise(attack, update, seed, trial)
+    noise, refused = _on_noise(attack, update, guess, seed, trial)
     returned = fingerprint(guess)
-    body = judged(setup, victim, victim.batch(trial.batch), guess, noise, trial.batch) if victim.data else {}
-    if victim.data is None:
+    body: Record = {}
+    if victim.data is not None:
+        generator = generator_of(attack, update)
+        body = judged(setup, victim, victim.batch(trial.batch), guess, noise, trial.batch, generator)
+    else:
         body |= {"claims": claims(update, guess, noise)}
     body |= {
         "attack_seconds": round(seconds, 4),
@@ -130,16 +135,29 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     return body
 
 
-def _on_noise(attack: Attack, update: Update, seed: int, trial: Trial) -> tuple[Guess | None, str]:
-    """The attack's guess from noise of the same size, or why it makes none: some recognize that this is no gradient."""
+def _on_noise(attack: Attack, update: Update, guess: Guess, seed: int, trial: Trial) -> tuple[Guess | None, str]:
+    """The attack's guess from noise of the same size, or why it makes none: some recognize that this is no gradient.
+
+    Of a generative attack the labels that it found are granted: with them and the generator alone it shows plausible pictures.
+    """
     try:
         blind = update.noise(derive(seed, "noise", trial.id))
+        if attack.card.family == GENERATIVE and "y" in guess:
+            blind = blind.replace(labels=guess["y"].to(next(iter(update.values.values())).device))
         return attack.run(blind, derive(seed, "attack", trial.id)).to("cpu"), ""
     except GradiometerError as error:
         return None, _reason(error)
 
 
-def judged(setup: Setup, victim: Victim, truth: Batch, guess: Guess, noise: Guess | None, number: int) -> Record:
+def judged(
+    setup: Setup,
+    victim: Victim,
+    truth: Batch,
+    guess: Guess,
+    noise: Guess | None,
+    number: int,
+    generator: Generator | None = None,
+) -> Record:
     """Scores of a guess, and of the blind guess that the same attack makes of pure noise."""
     assert victim.data is not None
     body: Record = {}
@@ -147,7 +165,8 @@ def judged(setup: Setup, victim: Victim, truth: Batch, guess: Guess, noise: Gues
         # One path of randomness a batch: every attack and its control meet the same candidates.
         path = (setup.plan.seed, "score", victim.name, number)
         wanted = setup.plan.audit.candidates
-        scores = score(guess, truth, victim.data, rng=derive(*path), candidates=wanted, noise_guess=noise)
+        rng = derive(*path)
+        scores = score(guess, truth, victim.data, rng=rng, candidates=wanted, noise_guess=noise, generator=generator)
         body["examples"] = [asdict(one) for one in scores]
         if noise is not None:
             blind = score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
@@ -171,8 +190,14 @@ def _decoy(setup: Setup, trial: Trial, folder: Path | None) -> Record:
 
 
 def _control(setup: Setup, trial: Trial, folder: Path | None) -> Record:
-    attack, recipe = setup.attacks[trial.attack], setup.victims[trial.client].client.recipe
-    return control.positive(attack, recipe, setup.threat, setup.plan.seed, setup.plan.audit.device)
+    victim, attack = setup.victims[trial.client], setup.attacks[trial.attack]
+    recipe = victim.client.recipe
+    told = control.positive(attack, recipe, setup.threat, setup.plan.seed, setup.plan.audit.device)
+    if victim.data is not None and victim.captured is None and named(attack) is not None:
+        generator = generator_of(attack, observe(setup, victim, 0, UNDEFENDED, attack))
+        if generator is not None:
+            told["generator"] = looked_at(generator, victim, derive(setup.plan.seed, "generator", trial.client))
+    return told
 
 
 def _defense(setup: Setup, trial: Trial, folder: Path | None) -> Record:

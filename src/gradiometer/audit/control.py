@@ -15,6 +15,8 @@ from gradiometer.attacks import PropertyInference
 from gradiometer.core import Attack, Client, Data, NotApplicable, Recipe, Threat, Unsupported, derive, play
 from gradiometer.metrics import score, score_labels
 
+from .generators import samples
+
 GAIN = 3.0
 """A control passes if the median picture is at least this many dB better than the best blind guess,"""
 OVERLAP = 0.9
@@ -31,9 +33,10 @@ def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int, device: 
     Raises:
         NotApplicable: it can read none of them.
     """
-    data = _tiles()
+    shown = samples(attack)
+    data, victims = (_tiles(), VICTIMS) if shown is None else (shown, _of_shape(shown))
     refused: NotApplicable | Unsupported | None = None
-    for name, model, mode in VICTIMS:
+    for name, model, mode in victims:
         easy = Recipe(sends=recipe.sends, mode=mode, lr=0.1, shares_buffers=True)
         client = Client(model=model(), layout=data.layout, recipe=easy)
         try:
@@ -62,8 +65,8 @@ def _marked(data: Data, mark: str) -> Data:
     return replace(told, **{name: side.replace(**{mark: side[MARK]}) for name, side in sides.items()})  # type: ignore[arg-type]
 
 
-def _perceptron() -> nn.Module:
-    return _seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 32), nn.Sigmoid(), nn.Linear(32, 5)))
+def _perceptron(inputs: int = 768) -> nn.Module:
+    return _seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, 32), nn.Sigmoid(), nn.Linear(32, 5)))
 
 
 def _normalized() -> nn.Module:
@@ -86,12 +89,18 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-VICTIMS: tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ...] = (
+Easy = tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ...]
+VICTIMS: Easy = (
     ("a sigmoid MLP on 16x16 tiles", _perceptron, "eval"),
     ("an MLP with BatchNorm on 16x16 tiles", _normalized, "eval"),
     ("a convolution with BatchNorm in train mode on 16x16 tiles", _convolution, "train"),
 )
 """Smooth and small, and one each for attacks that live on running or on sent normalization statistics."""
+
+
+def _of_shape(data: Data) -> Easy:
+    inputs = data.private["x"][0].numel()
+    return (("a sigmoid MLP on pictures that the generator made", lambda: _perceptron(inputs), "eval"),)
 
 
 def _tried(attack: Attack, client: Client, data: Data, threat: Threat, seed: int, device: str) -> dict[str, Any]:

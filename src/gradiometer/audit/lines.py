@@ -38,6 +38,7 @@ class Score(TypedDict):
     blind_identified: bool
     nearest_psnr: float | None
     noise_psnr: float | None
+    oracle_psnr: float | None
     gain: float
     matched: bool
     guess: Count | None
@@ -141,6 +142,18 @@ class Decoyed(_Trial):
 
 
 @with_config(_STRICT)
+class Looked(TypedDict):
+    """What the generator of an attack can show, and of whom."""
+
+    card: str
+    public: float | None
+    blind: float | None
+    private: float | None
+    surprise: float | None
+    copies: Count
+
+
+@with_config(_STRICT)
 class Controlled(_Trial):
     """An attack on an easy victim."""
 
@@ -152,6 +165,7 @@ class Controlled(_Trial):
     threshold: float | None
     unit: str
     why: str
+    generator: NotRequired[Looked]
 
 
 @with_config(_STRICT)

@@ -109,6 +109,7 @@ class Cell(Record):
     blind_psnr: Estimate | None = None
     blind_labels: Estimate | None = None
     noise_psnr: Estimate | None = None
+    oracle_psnr: Estimate | None = None
     gain: Estimate | None = None
     blind_rate: float | None = None
     exact: int | None = None

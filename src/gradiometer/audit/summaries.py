@@ -37,6 +37,8 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
         for name in ("psnr", "ssim", "blind_psnr", "gain"):
             figures[name] = estimate(median_interval([s[name] for s in values]))
         figures["exact"] = sum(s["psnr"] >= EXACT for s in values)
+        if scores[0][1]["oracle_psnr"] is not None:
+            figures["oracle_psnr"] = estimate(median_interval([s["oracle_psnr"] for s in values]))
         noise = [score for _, score in evidence.examples(case, "noise")]
         if noise:
             figures["noise_psnr"] = estimate(median_interval([s["psnr"] for s in noise]))

@@ -26,7 +26,7 @@ BANNER = """\
 def run(arguments: Namespace) -> int:
     """Runs the command that was parsed."""
     commands = {"scan": scan, "audit": audit, "report": report, "compare": compare, "list": catalogue, "init": init}
-    commands["train"] = train
+    commands |= {"train": train, "prior": prior}
     return commands[arguments.command](arguments)
 
 
@@ -49,6 +49,12 @@ def audit(arguments: Namespace) -> int:
 def train(arguments: Namespace) -> int:
     """3: a training stopped before its last round."""
     from .train import run
+
+    return run(arguments)
+
+
+def prior(arguments: Namespace) -> int:
+    from .prior import run
 
     return run(arguments)
 

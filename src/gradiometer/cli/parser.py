@@ -97,6 +97,18 @@ def build_parser() -> Parser:
     train.add_argument("-o", "--output", metavar="DIR", help="the run folder (default: runs/TITLE-HASH-train)")
     train.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
+    prior = _command(commands, "prior", "train a generator on public pictures, or show the card of one")
+    prior.add_argument("action", choices=("train", "show"), metavar="ACTION", help="train, show")
+    prior.add_argument("source", metavar="SOURCE", help="train: data, NAME[:key=value,...]; show: the generator's file")
+    prior.add_argument("--method", choices=("vae", "dcgan", "wgan_gp"), default="vae", help="default: vae")
+    prior.add_argument("--latent", type=int, default=64, metavar="N", help="entries of the latent vector (default: 64)")
+    prior.add_argument("--width", type=int, default=16, metavar="N", help="channels at the finest grid (default: 16)")
+    prior.add_argument("--steps", type=int, default=2000, metavar="N", help="of the optimizer (default: 2000)")
+    prior.add_argument("--limit", type=int, metavar="N", help="learn from so many pictures only")
+    prior.add_argument("--seed", type=int, default=0, metavar="N")
+    prior.add_argument("-o", "--output", metavar="FILE", help="default: DATA-METHOD.safetensors")
+    prior.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
     report = _command(commands, "report", "re-render a run, without computing anything")
     report.add_argument("run", metavar="RUN", help="a run folder or its result.json")
     report.add_argument("-f", "--format", choices=FORMATS, default="html", help="default: html")

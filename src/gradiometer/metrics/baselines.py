@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradiometer.core import Batch, Data
+from gradiometer.numerics.generators import Generator, inverted
 
 from .image import pixels
 
@@ -45,6 +46,14 @@ def blind_pictures(truth: Batch, data: Data, *, rng: torch.Generator) -> dict[st
     product = (truth["x"].detach().to(public) * known.scale**2).flatten(1) @ public.flatten(1).T
     blind[ORACLE] = pixels(public[(known.squares - 2 * product).argmin(1)], field)
     return blind
+
+
+def oracle_inversion(truth: Batch, data: Data, generator: Generator, *, rng: torch.Generator) -> Tensor:
+    """The nearest pictures that a generator can show, found WITH the truth, as pixels in [0,1], [n, channels, height, width].
+
+    An attack that searches in its latent space cannot show better ones. It is no baseline to beat: it says how much there was to win.
+    """
+    return inverted(generator, pixels(truth["x"], data.layout["x"]), rng=rng)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gradiometer.core import BadInput, Batch, Data, Field, Guess, Unsupported, spawn
 from gradiometer.numerics.assignment import assign
+from gradiometer.numerics.generators import Generator
 
-from .baselines import ORACLE, blind_pictures
+from .baselines import ORACLE, blind_pictures, oracle_inversion
 from .identification import draw_others, identification_rank
 from .image import mse, pixels, psnr, ssim
 from .labels import blind_labels, label_overlap
@@ -31,6 +32,7 @@ class ExampleScore:
         blind_identified: whether that baseline identifies it.
         nearest_psnr: of `nearest_public`, where there are public pictures (dB).
         noise_psnr: of the same attack on an update of pure noise, where that was run; it is one of the baselines.
+        oracle_psnr: of the nearest picture that the attack's generator can show (dB), where it has one.
         gain: psnr - blind_psnr, in dB. Only what is above zero can be leakage.
         matched: False if the attack gave no (finite) picture for this example. It is then scored as a gray picture,
             and never identified.
@@ -48,6 +50,7 @@ class ExampleScore:
     blind_identified: bool
     nearest_psnr: float | None
     noise_psnr: float | None
+    oracle_psnr: float | None
     gain: float
     matched: bool
     guess: int | None
@@ -70,6 +73,7 @@ def score(
     rng: torch.Generator,
     candidates: int = 100,
     noise_guess: Guess | None = None,
+    generator: Generator | None = None,
 ) -> list[ExampleScore]:
     """Scores every true example.
 
@@ -83,6 +87,7 @@ def score(
         data: where the other candidates and the blind baselines come from.
         candidates: N of the identification; fewer where there are fewer pictures.
         noise_guess: of the same attack on `update.noise(rng)`.
+        generator: in whose latent space the attack searched.
 
     Returns:
         n scores, in the order of `truth`.
@@ -100,6 +105,9 @@ def score(
     blind = blind_pictures(truth, data, rng=blind_rng)
     if noise_guess is not None:
         blind["noise"], _ = _assigned(noise_guess, real, field)
+    oracle = (
+        None if generator is None else psnr(oracle_inversion(truth, data, generator, rng=spawn(rng)), real).tolist()
+    )
     likeness = {name: psnr(pictures, real).tolist() for name, pictures in blind.items()}
     errors, ratios, similarities = (metric(shown, real).tolist() for metric in (mse, psnr, ssim))
     scores = []
@@ -121,6 +129,7 @@ def score(
                 blind_identified=identification_rank(blind[best][i], picture, others) == 1 and len(others) > 0,
                 nearest_psnr=likeness[ORACLE][i] if ORACLE in likeness else None,
                 noise_psnr=likeness["noise"][i] if "noise" in blind else None,
+                oracle_psnr=None if oracle is None else oracle[i],
                 gain=ratios[i] - likeness[best][i],
                 matched=matched,
                 guess=source[i],

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from gradiometer.core import Update
 
 from .feature_prior import HeadFeatures
+from .latent_prior import LatentNormal
 from .statistics_prior import BatchStatistics
 from .terms import Iterate, Term
 
@@ -23,6 +24,7 @@ __all__ = [
     "BatchStatistics",
     "GroupConsistency",
     "HeadFeatures",
+    "LatentNormal",
     "Norm",
     "Prior",
     "TotalVariation",

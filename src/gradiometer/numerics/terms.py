@@ -14,11 +14,13 @@ Inputs = Mapping[str, list[Tensor]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Iterate:
-    """What a penalty may look at: the pictures, the mean picture of all starts, and the inputs of watched layers."""
+    """What a penalty may look at: the pictures, the mean picture of all starts, the inputs of watched layers, and the latent vectors
+    [n, entries] that the pictures were made from, where there are any."""
 
     x: Tensor
     consensus: Tensor | None = None
     inputs: Inputs = field(default_factory=dict)
+    latent: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

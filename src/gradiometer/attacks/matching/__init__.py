@@ -1,7 +1,26 @@
 """Gradient matching: the one optimization loop, of which the papers' attacks are settings."""
 
 from .attack import Matching
+from .bayesian import TuRBO
 from .descent import LBFGS, Adam, Descent
+from .evolution import CMA
+from .features import Features
 from .gauss_newton import GaussNewton
+from .latent import Latent
+from .spaces import Unknown
+from .weights import LatentThenWeights, Untrained
 
-__all__ = ["LBFGS", "Adam", "Descent", "GaussNewton", "Matching"]
+__all__ = [
+    "CMA",
+    "LBFGS",
+    "Adam",
+    "Descent",
+    "Features",
+    "GaussNewton",
+    "Latent",
+    "LatentThenWeights",
+    "Matching",
+    "TuRBO",
+    "Unknown",
+    "Untrained",
+]

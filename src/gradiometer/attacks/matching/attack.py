@@ -16,10 +16,10 @@ from gradiometer.numerics.priors import Prior, TotalVariation
 from .descent import LBFGS, Adam, Descent
 from .gauss_newton import GaussNewton
 from .problem import Problem, pictures, simulated_client, weighed
-from .race import race
-from .side_by_side import Meeting, side_by_side
+from .search import least, searched
+from .spaces import Pixels, Stage, Unknown
 from .starts import HeadStart, Start, head_start
-from .trial import Budget, Trial
+from .trial import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,12 @@ class Matching(Attack):
     Args:
         distance: of updates.
         priors: penalties on the pictures.
-        optimizer: `Adam` or `LBFGS`, with step size and schedule, or `GaussNewton` for smooth networks.
+        optimizer: `Adam` or `LBFGS`, with step size and schedule, `GaussNewton` for smooth networks, or `CMA` and `TuRBO` without derivatives.
         start: `randn`, `gray`, `mean` (of the public data), `patterned` (a repeated tile) or `zeros`; or an attack, from
             whose pictures the descent goes on, with their labels (from gray, and with labels if no others are known, where it finds no
             pictures, or such with a higher objective than gray); a guess that it has verified to be exact is only evaluated.
+        unknown: what is searched for in place of the pictures: `Latent`, `Features`, `LatentThenWeights` (of a generator), `Untrained`. Then
+            `start`, `boxed` and `median_every`, which are about pictures, have no meaning.
         settled: pictures of such an attack whose distance is at most this part of gray's stand as well: a descent could only trade them
             for what the priors like.
         boxed: pictures are brought back to their legal range after every step.
@@ -43,7 +45,7 @@ class Matching(Attack):
         restarts: how many starts are descended side by side; the lowest objective is returned.
         halving: the worse half of the starts is given up after so many evaluations each, half of the others after twice as
             many, and so on (successive halving), by their objective.
-        iterations: evaluations of the objective a start.
+        iterations: evaluations of the objective a start, over all its stages.
         seconds: limit over all starts. With a limit the guess depends on the speed of the machine.
         patience: stop a start whose best objective falls by less than a thousandth in so many evaluations.
         match: `strong` simulates the whole local training of a weight delta, `weak` takes the delta as one gradient.
@@ -67,6 +69,7 @@ class Matching(Attack):
     priors: tuple[Prior, ...] = (TotalVariation(),)
     optimizer: Descent = Adam()
     start: Start | Attack = "gray"
+    unknown: Unknown | None = None
     settled: float = 0.0
     boxed: bool = True
     median_every: int | None = None
@@ -94,6 +97,8 @@ class Matching(Attack):
             problems.append(f"seconds must be positive, got {self.seconds}")
         if isinstance(self.optimizer, GaussNewton) and (self.priors or not isinstance(self.distance, SquaredL2)):
             problems.append("GaussNewton solves for the update alone: distance = SquaredL2(), priors = ()")
+        if self.unknown is not None and (isinstance(self.start, Attack) or self.median_every is not None):
+            problems.append("a start from another attack and a median filter are about pictures: leave unknown out")
         if problems:
             raise BadConfig(f"{type(self).__name__} cannot run with these settings", problems=problems)
 
@@ -106,17 +111,19 @@ class Matching(Attack):
         done = start is not None and start.exact
         if done:
             budget.evaluations = 1
-        trials = [
-            self._trial(problem, budget, spawn(rng), start, again=i > 0) for i in range(1 if done else self.restarts)
-        ]
-        jobs = self.jobs if self.halving is None else 1  # starts that are ranked share a process
-        side_by_side(trials, self._descend, jobs, compare=any(term.compares for term in problem.terms))
-        best = min(trials, key=lambda trial: trial.value)
-        if not best.best:
-            raise NotApplicable(
-                "the objective was not finite at any start", fix="check the update, or lower the step size"
-            )
-        answer = problem.answer(best.best)
+        rngs = [spawn(rng) for _ in range(1 if done else self.restarts)]
+        found = searched(
+            problem,
+            self._stages(problem, start),
+            rngs,
+            budget,
+            optimizer=self.optimizer,
+            halving=self.halving,
+            median_every=self.median_every,
+            jobs=self.jobs,
+        )
+        trials, (best, space) = [one.trial for stage in found for one in stage], least(found)
+        answer = problem.within(space).answer(best.best)
         if update.labels is not None:
             del answer["y"]  # what was granted is no claim
         return Guess(
@@ -134,12 +141,17 @@ class Matching(Attack):
                 "objectives": [trial.value for trial in trials],
                 **({"match": self.match} if update.sends == "delta" else {}),
                 **({"start": start.way} if start is not None else {}),
+                **({"stages": [min(one.trial.distance for one in stage) for stage in found]} if len(found) > 1 else {}),
             },
         )
 
     def probe(self, update: Update, rng: torch.Generator, starts: int = 4) -> list[float]:
         problem, _ = self._problem(update, spawn(rng))
-        return [problem.objective(problem.start("randn", spawn(rng))).value for _ in range(starts)]
+        first, values = replace(self, start="randn")._stages(problem, None)[0], []
+        for _ in range(starts):
+            within = problem.within(first.enter(None, spawn(rng)))
+            values.append(within.objective(within.start(spawn(rng))).distance)  # penalties vary whatever the update is
+        return values
 
     def observing(self, channel: Channel) -> Matching:
         labels = None if self.labels is None else self.labels.observing(channel) or self.labels
@@ -184,18 +196,15 @@ class Matching(Attack):
             return update.need("labels"), ""
         raise NotApplicable("the layout names no labels; this attack simulates a loss that needs them")
 
-    def _trial(
-        self, problem: Problem, budget: Budget, rng: torch.Generator, start: HeadStart | None, *, again: bool
-    ) -> Trial:
-        kind = "gray" if isinstance(self.start, Attack) else self.start
-        return Trial(
-            unknowns=problem.start(kind, rng, again=again, x=None if start is None else start.x),
-            objective=problem.objective,
-            linearize=problem.slope,
-            project=problem.project,
-            budget=budget,
-            rng=rng,
-        )
+    def _stages(self, problem: Problem, start: HeadStart | None) -> tuple[Stage, ...]:
+        if self.unknown is not None:
+            return self.unknown.stages(problem.update, problem.like)
+        kind, x = "gray" if isinstance(self.start, Attack) else self.start, None if start is None else start.x
+        began = False
 
-    def _descend(self, trials: list[Trial], meeting: Meeting) -> None:
-        race(trials, self.optimizer, meeting, halving=self.halving, median_every=self.median_every)
+        def enter(before: list[Tensor] | None, rng: torch.Generator) -> Pixels:
+            nonlocal began
+            again, began = began, True
+            return problem.pixels(kind, rng, again=again, x=x)
+
+        return (Stage(enter=enter),)

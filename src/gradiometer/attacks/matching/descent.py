@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .trial import Trial
 
-Schedule = Literal["constant", "step", "cosine", "linear"]
+Schedule = Literal["constant", "step", "cosine", "linear", "ramp"]
 
 
 @runtime_checkable
@@ -34,6 +34,8 @@ def factor(schedule: Schedule, progress: float) -> float:
         return 1.0
     if schedule == "linear":
         return 1 - progress
+    if schedule == "ramp":
+        return min(1.0, 20 * progress) * 0.5 * (1 - math.cos(math.pi * min(1.0, 4 * (1 - progress))))
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     return round(0.1 ** sum(progress >= part / 8 for part in (3, 5, 7)), 3)
@@ -46,7 +48,8 @@ class Adam:
     Args:
         lr: step size in units of normalized pixels.
         sign: `hard` takes sign(g); `soft` takes tanh(s g) / s with s falling from 1 to 0 over the budget.
-        schedule: `step` divides by 10 at 3/8, 5/8 and 7/8 of the budget.
+        schedule: `step` divides by 10 at 3/8, 5/8 and 7/8 of the budget; `ramp` rises over the first twentieth and falls as a cosine over the
+            last quarter.
         warmup: iterations over which the step size rises linearly to `lr`.
         langevin: standard deviation of the noise added to every step, in units of the step size.
     """

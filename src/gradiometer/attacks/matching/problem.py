@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,12 +23,13 @@ from gradiometer.numerics.distances import ChannelDistance, Distance
 from gradiometer.numerics.engine import Engine, Point, Precision, Slope
 from gradiometer.numerics.terms import Inputs, Iterate, Term
 
+from .spaces import Pixels, Space
 from .starts import HeadStart, Start, picture_start
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """Unknown are the pictures `x`, and with `labels` None also one row of logits an example.
+    """Unknown is a point of `space`, which shows pictures, and with `labels` None also one row of logits an example, the last tensor.
 
     Args:
         engine: the client's simulation, compared with what was sent.
@@ -44,36 +44,57 @@ class Problem:
     labels: Tensor | None
     like: Tensor
     boxed: bool
+    space: Space | None = None
 
     @property
     def field(self) -> Field:
         return self.update.layout["x"]
 
-    def start(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> list[Tensor]:
-        """First unknowns: pictures (these, where given), and normal logits where labels are unknown."""
+    def pixels(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> Pixels:
+        """The pictures themselves as unknowns; these, where given, to begin with."""
         x = picture_start(kind, self.update, self.field, like=self.like, again=again, rng=rng, x=x)
+        return Pixels(first=[x], box=self.field.bounds(self.like) if self.boxed else None)
+
+    def within(self, space: Space) -> Problem:
+        """The same problem, searched in that space."""
+        return replace(self, space=space)
+
+    def start(self, rng: torch.Generator) -> list[Tensor]:
+        """First unknowns: those of the space, and normal logits where labels are unknown."""
         if self.labels is not None:
-            return [x]
+            return list(self._space.first)
         logits = torch.randn(self.like.shape[0], _classes(self.update), generator=rng)
-        return [x, logits.to(self.like)]
+        return [*self._space.first, logits.to(self.like)]
 
     def decode(self, unknowns: Sequence[Tensor]) -> Batch:
         """The batch that the unknowns stand for; unknown labels are probabilities."""
-        return Batch(x=unknowns[0], y=unknowns[1].softmax(1) if self.labels is None else self.labels)
+        point, logits = self.split(unknowns)
+        y = logits.softmax(1) if logits is not None else self.labels
+        assert y is not None
+        return Batch(x=self._space.show(point), y=y)
 
     def answer(self, unknowns: Sequence[Tensor]) -> dict[str, Tensor]:
         """What to claim: pictures within their limits, in the model's type, and the likeliest label of each."""
-        x = self.field.clamp(unknowns[0]).to(next(iter(trainable(self.update.need("model")).values())).dtype)
-        return {"x": x, "y": unknowns[1].argmax(1) if self.labels is None else self.labels}
+        point, logits = self.split(unknowns)
+        shown = self.field.clamp(self._space.show(point))
+        x = shown.to(next(iter(trainable(self.update.need("model")).values())).dtype)
+        y = logits.argmax(1) if logits is not None else self.labels
+        assert y is not None
+        return {"x": x, "y": y}
 
     def project(self, unknowns: Sequence[Tensor]) -> list[Tensor]:
-        """Pictures brought back to their limits, if the attack is boxed."""
-        x = unknowns[0].clamp(*self._box) if self.boxed else unknowns[0]
-        return [x, *unknowns[1:]]
+        """Unknowns brought back to what is legal in the space."""
+        point, logits = self.split(unknowns)
+        return [*self._space.project(point), *([] if logits is None else [logits])]
 
-    @cached_property
-    def _box(self) -> tuple[Tensor, Tensor]:
-        return self.field.bounds(self.like)
+    def split(self, unknowns: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """The point of the space, and the logits of the labels where these are unknown."""
+        return (list(unknowns), None) if self.labels is not None else (list(unknowns[:-1]), unknowns[-1])
+
+    @property
+    def _space(self) -> Space:
+        assert self.space is not None
+        return self.space
 
     def slope(self, unknowns: Sequence[Tensor]) -> Slope:
         """The update around these unknowns, linear."""
@@ -82,19 +103,27 @@ class Problem:
     def objective(self, unknowns: Sequence[Tensor], consensus: Tensor | None = None, mixed: bool = False) -> Point:
         """Distance plus priors, with the derivative by every unknown; in mixed precision if that will do and pays."""
 
+        held: list[Tensor] = []
+
+        def decode(leaves: Sequence[Tensor]) -> Batch:
+            held[:] = leaves
+            return self.decode(leaves)
+
         def penalty(batch: Batch, inputs: Inputs) -> Tensor:
-            at = Iterate(x=batch["x"], consensus=consensus, inputs=inputs)
+            latent = self._space.latent(self.split(held)[0])
+            at = Iterate(x=batch["x"], consensus=consensus, inputs=inputs, latent=latent)
             first, *others = (term.penalty(at) for term in self.terms)
             return sum(others, first)
 
-        return self.engine(unknowns, self.decode, penalty if self.terms else None, mixed=mixed)
+        return self.engine(unknowns, decode, penalty if self.terms else None, mixed=mixed)
 
 
 def weighed(problem: Problem, start: HeadStart, rng: torch.Generator, settled: float) -> HeadStart:
     """The start, without its pictures if gray ones have a lower objective; final if its distance is at most this part of gray's."""
     if start.x is None:
         return start
-    unknowns = problem.start("gray", rng)
+    problem = problem.within(problem.pixels("gray", rng))
+    unknowns = problem.start(rng)
     found, gray = (problem.objective([x, *unknowns[1:]]) for x in (start.x.to(unknowns[0]), unknowns[0]))
     if found.distance <= settled * gray.distance:
         return replace(start, exact=True, way=f"{start.way}, settled")

@@ -43,7 +43,7 @@ def race(
             kept = sorted(kept, key=lambda trial: trial.value)[: -(-len(kept) // 2)]
             for trial, _ in running:
                 if not any(trial is other for other in kept):
-                    trial.stopped = f"worse half after {rung} evaluations"
+                    trial.stopped, trial.outrun = f"worse half after {rung} evaluations", True
             running = [(trial, steps) for trial, steps in running if not trial.stopped]
             rung = 2 * rung if len(kept) > 1 else None
         if len(kept) < len(trials) and kept[0].consensus is not None:  # those given up have no say

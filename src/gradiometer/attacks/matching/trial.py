@@ -63,6 +63,7 @@ class Trial:
     distance: float = math.inf
     values: list[float] = field(default_factory=list)
     stopped: str = ""
+    outrun: bool = False
     unscored: bool = False
     last_phase: bool = False
     _mark: tuple[float, int] = (math.inf, 0)

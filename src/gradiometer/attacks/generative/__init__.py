@@ -1,0 +1,8 @@
+"""Attacks that search where a generator makes its pictures. Each is a setting of `Matching`; read them over the prior-only control."""
+
+from .ci_net import CINet
+from .ggl import GGL
+from .gias import GIAS
+from .gifd import GIFD
+
+__all__ = ["GGL", "GIAS", "GIFD", "CINet"]

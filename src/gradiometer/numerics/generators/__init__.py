@@ -1,0 +1,19 @@
+"""Generators: maps from a normal latent vector to a picture. Attacks search in their latent space, audits look at what they can show."""
+
+from .decoders import convolutional, perceptron
+from .files import load_generator, save_generator
+from .generator import Generator, GeneratorCard, fingerprints
+from .oracle import inverted
+from .vae import train_vae
+
+__all__ = [
+    "Generator",
+    "GeneratorCard",
+    "convolutional",
+    "fingerprints",
+    "inverted",
+    "load_generator",
+    "perceptron",
+    "save_generator",
+    "train_vae",
+]
