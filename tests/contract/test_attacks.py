@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradiometer.attacks import Matching, image, inference
+from gradiometer.attacks import Matching, image, inference, learned
 from gradiometer.attacks.image import (
     APRIL,
     DLG,
@@ -43,6 +43,7 @@ from gradiometer.attacks.inference import (
     RareClass,
     RowSum,
 )
+from gradiometer.attacks.learned import LearningToInvert, RidgeInversion
 from gradiometer.attacks.matching import Adam
 from gradiometer.core import (
     Attack,
@@ -118,6 +119,8 @@ ROWS = [
     Row(RLG(), victim="batch", labels=False),
     Row(PriorAware(candidates=200), unfit="batch"),
     Row(RareClass(label=3), victim="batch", labels=False),
+    Row(RidgeInversion(examples=400), unfit="batch", labels=False),
+    Row(LearningToInvert(examples=600, hidden=128, epochs=20), labels=False),
     Row(
         PropertyInference(mark="thick", labels="read", rounds=100, trees=30),
         victim="thick",
@@ -330,6 +333,6 @@ def test_has_a_complete_card(row: Row) -> None:
     assert inspect.getdoc(type(row.attack))
 
 
-@pytest.mark.parametrize("package", [image, inference], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [image, inference, learned], ids=lambda package: package.__name__)
 def test_every_exported_attack_has_a_row(package: ModuleType) -> None:
     assert {getattr(package, name) for name in package.__all__} <= {type(row.attack) for row in ROWS}

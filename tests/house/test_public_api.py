@@ -17,6 +17,7 @@ PACKAGES = [
     "attacks.image",
     "attacks.text",
     "attacks.inference",
+    "attacks.learned",
     "defenses",
     "models",
     "data",

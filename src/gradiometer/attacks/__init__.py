@@ -26,9 +26,10 @@ if TYPE_CHECKING:
         SeeThrough,
     )
     from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
+    from .learned import LearningToInvert, RidgeInversion
     from .matching import Matching
 
-_ROOMS = ("differencing", "matching", "inference", "image")
+_ROOMS = ("differencing", "matching", "inference", "image", "learned")
 
 __all__ = [
     "APRIL",
@@ -45,6 +46,7 @@ __all__ = [
     "IDLGLabels",
     "InvertingGradients",
     "LLGPlus",
+    "LearningToInvert",
     "LinearBias",
     "Matching",
     "Modern",
@@ -52,6 +54,7 @@ __all__ = [
     "PropertyInference",
     "RareClass",
     "Recursive",
+    "RidgeInversion",
     "RowSum",
     "SeeThrough",
     "difference_of_rounds",

@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[type, tuple[str, ...]]] = {
             "gradiometer.attacks.image",
             "gradiometer.attacks.text",
             "gradiometer.attacks.inference",
+            "gradiometer.attacks.learned",
         ),
     ),
     "defense": (Defense, ("gradiometer.defenses",)),
