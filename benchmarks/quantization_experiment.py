@@ -1,14 +1,14 @@
-"""Quantization against naive, informed and learned attackers, and what a federation pays for it: the table and its two plots.
+"""Quantization against naive, informed and learned attackers, and what a federation pays for it: table and plots.
 
-    GRADIOMETER_DATA=... python benchmarks/quantization_experiment.py --keep cells.jsonl [--kinds leak utility] [--rows sign "2 bits"] [--plot docs/assets/quantization.png]
+    GRADIOMETER_DATA=... python benchmarks/quantization_experiment.py --keep cells.jsonl [--rows all] [--plot chart.png]
 
-Leak: MNIST test pictures, batch 1, a perceptron 784-64-10, one set of weights for every age: untrained, or after 30 or 1000
-steps on training pictures; FedSGD, or FedAvg of four local steps at 0.05. Naive attackers take what was sent for the gradient;
-informed ones know the defense, and `RidgeInversion` learns from 800 training pictures behind it. Labels are not granted. The
-blind guess is the mean training picture. Behind secure aggregation the observer has the sum of five clients with a picture each.
-Utility: FedAvg over ten clients (Dirichlet 0.5) of 4,000 training pictures, a local epoch (batches of 32, rate 0.1), ten rounds,
-accuracy on 2,000 test pictures that are not attacked; three seeds of split, weights and draws. A cell is a line of --keep, and is
-not computed again. Attackers that the catalogue gains are added by name: --attacks LinearBias GGL.
+Leak: MNIST test pictures, batch 1, a perceptron 784-64-10 with the same weights for all pictures: untrained, or after 30 or
+1000 steps on training pictures; FedSGD, or FedAvg of four local steps at 0.05. Naive attackers take what was sent for the
+gradient; informed ones know the defense, and `RidgeInversion` learns from 800 training pictures behind it. Labels are not
+granted. Behind secure aggregation the observer has the sum of five clients with a picture each.
+Utility: FedAvg over ten clients (Dirichlet 0.5) of 4,000 training pictures, a local epoch (batches of 32, rate 0.1), ten
+rounds, accuracy on 2,000 test pictures that are not attacked; three seeds of split, weights and draws.
+A cell is a line of --keep, and is not computed again. Attackers join by name: --attacks LinearBias GGL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,20 @@ from gradiometer.attacks.image import InvertingGradients, LinearBias
 from gradiometer.attacks.inference import RowSum
 from gradiometer.attacks.learned import RidgeInversion
 from gradiometer.audit.spelling import build
-from gradiometer.core import Attack, Batch, Client, Data, Defense, NotApplicable, Recipe, Update, derive, play, play_sum
+from gradiometer.core import (
+    Attack,
+    Batch,
+    Client,
+    Data,
+    Defense,
+    NotApplicable,
+    Recipe,
+    Update,
+    concatenate,
+    derive,
+    play,
+    play_sum,
+)
 from gradiometer.defenses import Clip, GaussianNoise, Quantize, Sign, Ternary, chain
 from gradiometer.federation import FedAvg, Federation, Member, SecureAggregation, advance, begin, deal
 from gradiometer.federation.measuring import correct
@@ -79,7 +92,12 @@ Cell = dict[str, Any]
 def pictures() -> Data:
     """Attacked test pictures, training ones as public data, and further test pictures to measure accuracy on."""
     test = mnist("test")
-    return Data(private=test.take(range(200)), public=mnist("train").take(range(10_000)), test=test.take(range(8000, 10_000)), layout=LAYOUT)  # fmt: skip
+    return Data(
+        private=test.take(range(200)),
+        public=mnist("train").take(range(10_000)),
+        test=test.take(range(8000, 10_000)),
+        layout=LAYOUT,
+    )
 
 
 @cache
@@ -98,8 +116,9 @@ def observed(row: str, age: str, sends: str, i: int) -> tuple[Batch, Update]:
     """The truth, and what the observer sees of it."""
     who, rng, public = client(age, sends), derive(i, "round", row), pictures().public
     if row in SECURE:
-        parts = [pictures().private.take([SUMMED * i + k]) for k in range(SUMMED)]
-        return pictures().private.take(range(SUMMED * i, SUMMED * (i + 1))), play_sum(who, parts, rng=rng, aggregation=SECURE[row], public=public)  # fmt: skip
+        rows = range(SUMMED * i, SUMMED * (i + 1))
+        parts = [pictures().private.take([k]) for k in rows]
+        return concatenate(parts), play_sum(who, parts, rng=rng, aggregation=SECURE[row], public=public)
     truth = pictures().private.take([i])
     return truth, play(who, truth, rng=rng, defense=defense_of(row), public=public)
 
@@ -203,15 +222,17 @@ def told(cell: Cell | None, labels: bool) -> str:
 
 def table(cells: dict[tuple[str, ...], Cell], options: argparse.Namespace) -> None:
     """For every age and recipe: a row a defense, naive and informed beside each other."""
-    blind = median_interval([float(psnr(pictures().public["x"].mean(0, keepdim=True), x[None])) for x in pictures().private["x"][:30]])  # type: ignore[index]  # fmt: skip
+    mean_picture = mnist("train")["x"][:10_000].mean(0, keepdim=True)
+    blind = median_interval([float(psnr(mean_picture, x[None])) for x in pictures().private["x"][: options.images]])
     print(f"The mean picture: {blind.value:.1f} dB [{blind.lower:.1f}, {blind.upper:.1f}], n = {blind.n}.")
     for age in options.ages:
         for sends in options.sends:
-            heads = [f"{name}, {who}" for name in options.attacks for who in ("naive", "informed")]
+            columns = [(name, who) for name in options.attacks for who in ("naive", "informed")]
+            heads = [f"{name}, {who}" for name, who in columns]
             print(f"\n{age}, {sends}\n\n| sent | bytes | " + " | ".join(heads) + " | accuracy, seeds |")
             print("|---" * (len(heads) + 3) + "|")
             for row in options.rows:
-                mine = [cells.get(("leak", row, name, who, age, sends)) for name in options.attacks for who in ("naive", "informed")]  # fmt: skip
+                mine = [cells.get(("leak", row, *column, age, sends)) for column in columns]
                 if not any(mine):
                     continue
                 shown = [told(cell, heads[i].startswith("labels")) for i, cell in enumerate(mine)]
