@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gradiometer.attacks.image import LinearBias
-from gradiometer.attacks.learned import LearningToInvert, RidgeInversion, memo
+from gradiometer.attacks.inference import RowSum
+from gradiometer.attacks.learned import Denoised, LearningToInvert, RidgeInversion, memo
 from gradiometer.attacks.learned.lessons import lessons
 from gradiometer.core import Attack, BadConfig, Client, Data, Defense, NotApplicable, Recipe, Update, derive, play
 from gradiometer.defenses import GaussianNoise, Quantize, Sign
@@ -64,6 +65,22 @@ def test_a_federated_average_is_simulated_by_its_recipe(digits_data: Data) -> No
     update = sent(digits_data, [3], defense, recipe)
     guess = RidgeInversion(examples=300, defense=defense).run(update, derive(0))["x"].clamp(0, 1)
     assert float(psnr(guess, digits_data.private["x"][3:4])) > 15
+
+
+def test_a_network_removes_what_noise_left(digits_data: Data) -> None:
+    defense = GaussianNoise(std=0.1)
+    attack = defense.informed(Denoised(examples=150, steps=80))
+    assert (attack.defense, attack.attack) == (defense, defense.informed(LinearBias()))
+    assert quality(digits_data, attack, defense) > quality(digits_data, attack.attack, defense) + 1
+    with pytest.raises(NotApplicable, match="shows no pictures"):
+        Denoised(attack=RowSum()).run(sent(digits_data, [0]), derive(0))
+
+
+def test_what_cannot_be_improved_is_left_alone(digits_data: Data) -> None:
+    update = sent(digits_data, [0])
+    guess = Denoised(examples=20, steps=2).run(update, derive(0))
+    assert guess.notes["after"] == guess.notes["before"] > 100
+    assert torch.allclose(guess["x"], LinearBias().run(update, derive(0))["x"], atol=1e-6)
 
 
 def test_held_out_examples_are_nobody_elses(digits_data: Data) -> None:

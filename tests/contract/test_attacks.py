@@ -43,7 +43,7 @@ from gradiometer.attacks.inference import (
     RareClass,
     RowSum,
 )
-from gradiometer.attacks.learned import LearningToInvert, RidgeInversion
+from gradiometer.attacks.learned import Denoised, LearningToInvert, RidgeInversion
 from gradiometer.attacks.matching import Adam
 from gradiometer.core import (
     Attack,
@@ -120,6 +120,7 @@ ROWS = [
     Row(PriorAware(candidates=200), unfit="batch"),
     Row(RareClass(label=3), victim="batch", labels=False),
     Row(RidgeInversion(examples=400), unfit="batch", labels=False),
+    Row(Denoised(examples=50, steps=10), unfit="normalized", labels=False),
     Row(LearningToInvert(examples=600, hidden=128, epochs=20), labels=False),
     Row(
         PropertyInference(mark="thick", labels="read", rounds=100, trees=30),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         SeeThrough,
     )
     from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
-    from .learned import LearningToInvert, RidgeInversion
+    from .learned import Denoised, LearningToInvert, RidgeInversion
     from .matching import Matching
 
 _ROOMS = ("differencing", "matching", "inference", "image", "learned")
@@ -39,6 +39,7 @@ __all__ = [
     "LLG",
     "RLG",
     "AutoMatching",
+    "Denoised",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",
