@@ -17,7 +17,7 @@ from gradiometer.metrics.image import psnr
 from gradiometer.models import mlp
 
 MODEL = mlp((1, 8, 8), 10, widths=(32,))
-SMALL = LearningToInvert(examples=600, hidden=128, epochs=20)
+SMALL = LearningToInvert(length=1024, hidden=64, epochs=15, batch=16)
 
 
 def sent(data: Data, rows: list[int], defense: Defense | None = None, recipe: Recipe | None = None) -> Update:

@@ -119,9 +119,9 @@ ROWS = [
     Row(RLG(), victim="batch", labels=False),
     Row(PriorAware(candidates=200), unfit="batch"),
     Row(RareClass(label=3), victim="batch", labels=False),
-    Row(RidgeInversion(examples=400), unfit="batch", labels=False),
+    Row(RidgeInversion(examples=200), unfit="batch", labels=False),
     Row(Denoised(examples=50, steps=10), unfit="normalized", labels=False),
-    Row(LearningToInvert(examples=600, hidden=128, epochs=20), labels=False),
+    Row(LearningToInvert(length=1024, hidden=64, epochs=15, batch=16), labels=False),
     Row(
         PropertyInference(mark="thick", labels="read", rounds=100, trees=30),
         victim="thick",
