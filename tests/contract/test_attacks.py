@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradiometer.attacks import Matching, generative, image, inference
+from gradiometer.attacks import Matching, generative, image, inference, learned
 from gradiometer.attacks.generative import GGL, GIAS, GIFD, CINet
 from gradiometer.attacks.image import (
     APRIL,
@@ -44,6 +44,7 @@ from gradiometer.attacks.inference import (
     RareClass,
     RowSum,
 )
+from gradiometer.attacks.learned import Denoised, LearningToInvert, RidgeInversion
 from gradiometer.attacks.matching import Adam
 from gradiometer.core import (
     Attack,
@@ -123,6 +124,9 @@ ROWS = [
     Row(RLG(), victim="batch", labels=False),
     Row(PriorAware(candidates=200), unfit="batch"),
     Row(RareClass(label=3), victim="batch", labels=False),
+    Row(RidgeInversion(examples=200), unfit="batch", labels=False),
+    Row(Denoised(examples=50, steps=10), unfit="normalized", labels=False),
+    Row(LearningToInvert(length=1024, hidden=64, epochs=15, batch=16), labels=False),
     Row(
         PropertyInference(mark="thick", labels="read", rounds=100, trees=30),
         victim="thick",
@@ -335,6 +339,6 @@ def test_has_a_complete_card(row: Row) -> None:
     assert inspect.getdoc(type(row.attack))
 
 
-@pytest.mark.parametrize("package", [generative, image, inference], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [generative, image, inference, learned], ids=lambda package: package.__name__)
 def test_every_exported_attack_has_a_row(package: ModuleType) -> None:
     assert {getattr(package, name) for name in package.__all__} <= {type(row.attack) for row in ROWS}

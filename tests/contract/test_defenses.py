@@ -69,6 +69,21 @@ ROWS = {
     ),
     "quantize global": Row(Quantize(bits=3), Quantize(bits=32), ratio=0.1),
     "quantize symmetric": Row(Quantize(bits=3, scheme="symmetric"), Quantize(bits=32, scheme="symmetric"), ratio=0.1),
+    "quantize channels": Row(Quantize(bits=3, scheme="channel"), Quantize(bits=32, scheme="channel"), ratio=0.15),
+    "quantize stochastically": Row(
+        Quantize(bits=3, rounding="stochastic"), Quantize(bits=32, rounding="stochastic"), random=True, ratio=0.1
+    ),
+    "quantize channels stochastically": Row(
+        Quantize(bits=3, scheme="channel", rounding="stochastic"),
+        Quantize(bits=32, scheme="channel", rounding="stochastic"),
+        random=True,
+        ratio=0.15,
+    ),
+    "quantize with memory": Row(
+        Quantize(bits=2, scheme="symmetric", error_feedback=True),
+        Quantize(bits=32, scheme="symmetric", error_feedback=True),
+        ratio=0.1,
+    ),
     "qsgd": Row(QSGD(bits=3, bucket=64), QSGD(bits=32), random=True, ratio=0.2),
     "qsgd max": Row(QSGD(bits=3, norm="max"), QSGD(bits=32, norm="max"), random=True, ratio=0.11),
     "ternary": Row(Ternary(), None, random=True, ratio=0.1),

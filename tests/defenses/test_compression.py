@@ -38,6 +38,23 @@ def test_symmetric_scheme_by_hand() -> None:
     assert sent.tolist() == [-3.0, 0.0, 2.0, 0.0]
 
 
+def test_every_output_channel_has_a_grid_of_its_own() -> None:
+    """Rows of length 3 and 0.3 with 3 bits: steps 1 and 0.1; a bias is one row."""
+    values = {"w": torch.tensor([[-3.0, 1.4, 0.0], [0.3, 0.14, -0.06]]), "b": torch.tensor([3.0, 0.6])}
+    defense = Quantize(bits=3, scheme="channel")
+    sent = defense.on_gradients(values, rng=derive(0), memory={})
+    assert torch.allclose(sent["w"], torch.tensor([[-3.0, 1.0, 0.0], [0.3, 0.1, -0.1]]))
+    assert sent["b"].tolist() == [3.0, 1.0]
+    assert defense.wire_bytes(sent) == 3 + 1 + 3 * 4
+
+
+def test_error_feedback_catches_up_with_what_rounding_left_out() -> None:
+    defense, memory, value = Quantize(bits=2, scheme="symmetric", error_feedback=True), {}, normal(40)
+    total = sum(defense.on_gradients({"w": value}, rng=derive(0), memory=memory)["w"] for _ in range(50))
+    assert (total / 50 - value).abs().max() < 0.1 * value.abs().max()
+    assert (apply(Quantize(bits=2, scheme="symmetric"), value) - value).abs().max() > 0.3 * value.abs().max()
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_levels_and_rounding_error(bits: int) -> None:
     value = normal(200, 50)
@@ -55,7 +72,15 @@ def test_values_all_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    "defense", [QSGD(bits=2), QSGD(bits=4, norm="max"), QSGD(bits=3, bucket=None), Ternary()], ids=str
+    "defense",
+    [
+        QSGD(bits=2),
+        QSGD(bits=4, norm="max"),
+        QSGD(bits=3, bucket=None),
+        Ternary(),
+        *(Quantize(bits=2, scheme=s, rounding="stochastic") for s in ("global", "symmetric", "channel")),
+    ],
+    ids=str,
 )
 def test_stochastic_schemes_are_unbiased(defense: Defense) -> None:
     """The mean of 2,000 draws is within 5 standard errors of the raw value in every entry."""

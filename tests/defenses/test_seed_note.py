@@ -16,7 +16,7 @@ from torch import Tensor
 from gradiometer.attacks.image import InvertingGradients
 from gradiometer.core import Batch, Client, Data, Threat, Update, derive, play, simulate
 from gradiometer.defenses import QSGD, Quantize, Sign, Ternary
-from gradiometer.numerics.quantizers import global_uniform
+from gradiometer.numerics.quantizers import uniform
 
 QUANTIZERS = [Quantize(bits=8), Quantize(bits=2), Quantize(bits=2, scheme="symmetric"), QSGD(), Ternary(), Sign()]
 
@@ -47,7 +47,7 @@ def test_the_public_objective_is_constant(update: Update, tiny_client: Client) -
     observed = update.values
 
     def broken(latent: Tensor) -> Tensor:
-        replaced = global_uniform(observed, 8)  # the trial of `latent` is thrown away
+        replaced = uniform(observed, 8, "global")  # the trial of `latent` is thrown away
         return torch.stack([(replaced[name] - observed[name]).square().sum() for name in observed]).sum()
 
     assert spread(broken) == 0
@@ -94,5 +94,5 @@ def test_it_is_the_client_that_quantizes(update: Update, tiny_client: Client, di
     seen = torch.cat([value.reshape(-1) for value in update.values.values()])
     assert len(seen.unique()) <= 2**8 + 1
     assert not any(torch.equal(update.values[name], value) for name, value in raw.items())
-    assert all(torch.equal(update.values[k], v) for k, v in global_uniform(raw, 8).items())
+    assert all(torch.equal(update.values[k], v) for k, v in uniform(raw, 8, "global").items())
     assert update.wire_bytes == seen.numel() + 8

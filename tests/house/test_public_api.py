@@ -18,6 +18,7 @@ PACKAGES = [
     "attacks.text",
     "attacks.inference",
     "attacks.generative",
+    "attacks.learned",
     "defenses",
     "models",
     "data",

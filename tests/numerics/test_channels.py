@@ -9,9 +9,19 @@ import torch
 from torch import Tensor
 
 from gradiometer.core import Channel, derive
-from gradiometer.numerics.channels import Additive, Clamped, Dithering, Rescaled, Rounding, Signs, Sparse, sequence
+from gradiometer.numerics.channels import (
+    Additive,
+    Clamped,
+    Dithering,
+    RandomRounding,
+    Rescaled,
+    Rounding,
+    Signs,
+    Sparse,
+    sequence,
+)
 from gradiometer.numerics.noise import laplace
-from gradiometer.numerics.quantizers import global_uniform, in_buckets, scaled_sign, stochastic, symmetric_uniform
+from gradiometer.numerics.quantizers import Scheme, grid_steps, in_buckets, scaled_sign, stochastic, uniform
 from gradiometer.numerics.shrinking import clip_layers, clip_length, keep_largest, length
 
 Named = dict[str, Tensor]
@@ -32,7 +42,7 @@ def error(decoded: Named, raw: Named, name: str) -> float:
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_global_steps_are_read_off_the_message(raw: Named, bits: int) -> None:
-    sent = global_uniform(raw, bits)
+    sent = uniform(raw, bits, "global")
     low, high = min(float(v.min()) for v in raw.values()), max(float(v.max()) for v in raw.values())
     step = (high - low) / 2**bits
     channel = Rounding(bits=bits)
@@ -42,7 +52,7 @@ def test_global_steps_are_read_off_the_message(raw: Named, bits: int) -> None:
 
 
 def test_a_grid_without_zero_is_decoded_without_its_offset(raw: Named) -> None:
-    sent = global_uniform(raw, 2)
+    sent = uniform(raw, 2, "global")
     silent = sent["large"][0, 0]
     assert silent != 0
     assert (sent["large"][::2] == silent).all()
@@ -54,8 +64,8 @@ def test_a_grid_without_zero_is_decoded_without_its_offset(raw: Named) -> None:
 @pytest.mark.parametrize(
     ("channel", "send"),
     [
-        (Rounding(bits=4), lambda v: global_uniform(v, 4)),
-        (Rounding(bits=3, scheme="symmetric"), lambda v: {k: symmetric_uniform(t, 3) for k, t in v.items()}),
+        (Rounding(bits=4), lambda v: uniform(v, 4, "global")),
+        (Rounding(bits=3, scheme="symmetric"), lambda v: uniform(v, 3, "symmetric")),
         (Clamped(bound=0.3), lambda v: {k: t.clamp(-0.3, 0.3) for k, t in v.items()}),
         (Signs(), lambda v: {k: scaled_sign(t) for k, t in v.items()}),
         (Rescaled(bound=0.5), lambda v: clip_length(v, 0.5)),
@@ -81,6 +91,17 @@ def test_dithering_likelihood_is_least_at_the_truth(levels: int) -> None:
     channel = Dithering(levels=levels)
     at = {f: float(channel.distance({"w": f * raw["w"]}, sent)) for f in (0.25, 0.5, 1.0, 2.0, 4.0)}
     assert min(at, key=at.get) == 1.0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scheme", ["global", "symmetric", "channel"])
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_grids_are_read_off_the_message(raw: Named, scheme: Scheme, rounding: str) -> None:
+    """Extremes are levels: the steps of what was sent are those of the raw values, and sent again it stays as it is."""
+    sent = uniform(raw, 3, scheme, derive(4) if rounding == "stochastic" else None)
+    for name, step in grid_steps(raw, 3, scheme).items():
+        assert torch.allclose(grid_steps(sent, 3, scheme)[name], step, rtol=1e-5)
+        assert ((sent[name] - raw[name]).abs() <= step * (0.5 if rounding == "nearest" else 1) * (1 + 1e-5)).all()
+        assert torch.allclose(uniform(sent, 3, scheme)[name], sent[name], atol=1e-5 * float(step.max()))
 
 
 @pytest.mark.parametrize("norm", ["l2", "max"])
@@ -121,8 +142,12 @@ def test_noise_of_unlike_size_weighs_tensors(raw: Named) -> None:
 def test_stated_variances_bound_the_error(raw: Named) -> None:
     """Rounding, dithering and pruning state at least what they do on average here, and not fifty times as much."""
     cases: list[tuple[Channel, Named]] = [
-        (Rounding(bits=4), global_uniform(raw, 4)),
+        (Rounding(bits=4), uniform(raw, 4, "global")),
         (Dithering(levels=1), {k: stochastic(v, v.abs().max(), derive(7)) for k, v in raw.items()}),
+        *(
+            (RandomRounding(bits=3, scheme=scheme), uniform(raw, 3, scheme, derive(8)))
+            for scheme in ("global", "symmetric", "channel")
+        ),
         (Sparse(keep=0.1), keep_largest(raw, 0.1, "tensor")),
         (Signs(), {k: scaled_sign(v) for k, v in raw.items()}),
     ]
@@ -150,7 +175,7 @@ def test_clamped_entries_tell_only_their_side() -> None:
 
 def test_sequence_brings_the_simulation_forward(raw: Named) -> None:
     """Clip, then quantize: the raw gradient, however long, fits what was sent."""
-    sent = global_uniform(clip_length(raw, 0.5), 8)
+    sent = uniform(clip_length(raw, 0.5), 8, "global")
     both = sequence([Rescaled(bound=0.5), None, Rounding(bits=8)])
     assert both is not None
     assert length(raw) > 5
@@ -174,6 +199,7 @@ def test_errors_add_up(raw: Named) -> None:
     "channel",
     [
         Rounding(bits=3),
+        RandomRounding(bits=3),
         Dithering(levels=3, bucket=64, norm="l2"),
         Signs(),
         Sparse(keep=0.1),

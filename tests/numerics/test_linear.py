@@ -8,7 +8,14 @@ from torch import Tensor
 
 from gradiometer.core import derive
 from gradiometer.numerics.inversion import invert
-from gradiometer.numerics.linear import agreeing_rows, extreme_rows, rank_one_input, ratio_row, without_offset
+from gradiometer.numerics.linear import (
+    agreeing_rows,
+    extreme_rows,
+    rank_one_input,
+    rank_one_lines,
+    ratio_row,
+    without_offset,
+)
 
 
 def gauss(*shape: int, seed: int = 0) -> Tensor:
@@ -41,6 +48,16 @@ def test_variances_silence_the_entries_that_tell_nothing() -> None:
     joint[3], variance[3] = 1e3, torch.inf
     found = rank_one_input(joint[:, :-1], joint[:, -1], variance)
     assert torch.allclose(found, x, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 12, 30), (4, 30, 12)], ids=["wide", "tall"])
+def test_many_lines_at_once_are_leading_singular_vectors(shape: tuple[int, ...]) -> None:
+    joint = gauss(shape[0], shape[1], 1) * gauss(shape[0], 1, shape[2], seed=1) + 0.05 * gauss(*shape, seed=2)
+    joint[3] = 0
+    found, leading = rank_one_lines(joint), torch.linalg.svd(joint)[2][:, 0]
+    assert torch.allclose((found * leading).sum(1).abs()[:3], torch.ones(3, dtype=torch.float64), atol=1e-12)
+    assert (found[:3, -1] > 0).all()
+    assert not found[3].any()
 
 
 def test_a_dead_layer_gives_zeros() -> None:

@@ -134,6 +134,12 @@ def test_an_unknown_format_is_refused_with_a_hint(result: Result) -> None:
         render(result, "serif")
 
 
+@pytest.mark.parametrize("form", ["terminal", "md", "html"])
+def test_the_ranking_stands_under_the_recommendation(result: Result, form: str) -> None:
+    told = render(result, form, width=120)
+    assert -1 < told.find("What to do") < told.find("held, leak rate 0%") < told.find("leaks, leak rate 93%")
+
+
 def test_sarif_meets_the_schema(make_result: Callable[..., Result], tiny_result: Result) -> None:
     for result in (make_result(clients=2), tiny_result):
         document = json.loads(render(result, "sarif"))

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
         SeeThrough,
     )
     from .inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, PriorAware, PropertyInference, RareClass, RowSum
+    from .learned import Denoised, LearningToInvert, RidgeInversion
     from .matching import Matching
 
-_ROOMS = ("differencing", "matching", "inference", "image", "generative")
+_ROOMS = ("differencing", "matching", "inference", "image", "generative", "learned")
 
 __all__ = [
     "APRIL",
@@ -43,6 +44,7 @@ __all__ = [
     "RLG",
     "AutoMatching",
     "CINet",
+    "Denoised",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",
@@ -50,6 +52,7 @@ __all__ = [
     "IDLGLabels",
     "InvertingGradients",
     "LLGPlus",
+    "LearningToInvert",
     "LinearBias",
     "Matching",
     "Modern",
@@ -57,6 +60,7 @@ __all__ = [
     "PropertyInference",
     "RareClass",
     "Recursive",
+    "RidgeInversion",
     "RowSum",
     "SeeThrough",
     "difference_of_rounds",

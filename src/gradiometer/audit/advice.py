@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .evidence import Evidence
+from .ranking import cost_words, price, ranked
 from .schema import Cell, Finding, Recommendation, Row
 from .setup import UNDEFENDED
 
@@ -18,11 +19,14 @@ def findings(rows: list[Row], cells: list[Cell], threat: str) -> list[Finding]:
 
 
 def recommendations(rows: list[Row], threat: str) -> list[Recommendation]:
-    """For each client the cheapest defense that held: the least loss of accuracy, then bytes, then seconds."""
-    return [
-        _recommendation(client, [row for row in rows if row.client == client], threat)
-        for client in dict.fromkeys(row.client for row in rows)
-    ]
+    """For each client the cheapest defense that held: the least loss of accuracy, then bytes, then seconds; and their ranking."""
+    found = []
+    for client in dict.fromkeys(row.client for row in rows):
+        mine = [row for row in rows if row.client == client]
+        tried = [row for row in mine if row.defense != UNDEFENDED]
+        advice = _recommendation(client, mine, threat)
+        found.append(advice.model_copy(update={"ranked": ranked(tried) if len(tried) > 1 else []}))
+    return found
 
 
 def headline(rows: list[Row]) -> str:
@@ -108,47 +112,25 @@ def _presence(row: Row, cells: list[Cell]) -> Finding | None:
 
 def _recommendation(client: str, rows: list[Row], threat: str) -> Recommendation:
     bare = [row for row in rows if row.defense == UNDEFENDED]
-    held = sorted((row for row in rows if row.verdict == "HOLDS" and row.defense != UNDEFENDED), key=_price)
+    held = sorted((row for row in rows if row.verdict == "HOLDS" and row.defense != UNDEFENDED), key=price)
     if bare and bare[0].verdict == "HOLDS":
         text = f"Undefended updates already held against these attacks under {threat}; a defense would guard against others."
         return Recommendation(client=client, defense=UNDEFENDED, text=text)
     if held:
         best = held[0]
-        text = f"{best.defense} is the cheapest defense that held (leak rate under {best.tolerance:.0%}) against these attacks under {threat}{_cost_words(best)}."
+        text = f"{best.defense} is the cheapest defense that held (leak rate under {best.tolerance:.0%}) against these attacks under {threat}{cost_words(best)}."
         return Recommendation(client=client, defense=best.defense, text=text)
     quiet = [
         row for row in rows if row.verdict == "INCONCLUSIVE" and row.more_examples and row.rate and not row.rate.value
     ]
     if quiet:
-        first = min(quiet, key=_price)
+        first = min(quiet, key=price)
         text = f"No defense is shown to hold yet: {first.defense} leaked nothing, and {first.more_examples} more examples without a leak would settle it."
     elif all(row.defense == UNDEFENDED for row in rows):
         text = "No defense was tried: add one with [[defense]] or --defense."
     else:
         text = f"No defense held: {STRONGER}."
     return Recommendation(client=client, defense="", text=text)
-
-
-def _price(row: Row) -> tuple[float, float, float]:
-    cost = row.cost
-    drop = _drop(row)
-    return (1.0 if drop is None else round(max(drop, 0.0), 2), cost.bytes_ratio or 1.0, cost.seconds or 0.0)
-
-
-def _drop(row: Row) -> float | None:
-    before, after = row.cost.accuracy_undefended, row.cost.accuracy
-    return None if before is None or after is None else before.value - after.value
-
-
-def _cost_words(row: Row) -> str:
-    drop, parts = _drop(row), []
-    if drop is not None:
-        parts.append(f"accuracy {-100 * drop:+.1f} points")
-    if row.cost.bytes_ratio is not None:
-        parts.append(f"{row.cost.bytes_ratio:.0%} of the bytes")
-    if row.cost.epsilon is not None:
-        parts.append(f"epsilon {row.cost.epsilon:.3g} a round")
-    return f": {', '.join(parts)}" if parts else ""
 
 
 def not_tried(evidence: Evidence, skipped: list[str]) -> list[str]:

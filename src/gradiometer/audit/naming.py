@@ -24,6 +24,7 @@ ROOMS: dict[str, tuple[type, tuple[str, ...]]] = {
             "gradiometer.attacks.text",
             "gradiometer.attacks.inference",
             "gradiometer.attacks.generative",
+            "gradiometer.attacks.learned",
         ),
     ),
     "defense": (Defense, ("gradiometer.defenses",)),

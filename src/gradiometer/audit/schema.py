@@ -190,11 +190,15 @@ class Finding(Record):
 
 
 class Recommendation(Record):
-    """The cheapest defense that held, for one client; `defense` is empty where none did."""
+    """The cheapest defense that held, for one client; `defense` is empty where none did.
+
+    `ranked` has all defenses that were tried, the first to deploy first, with what was shown of each.
+    """
 
     client: str
     defense: str
     text: str
+    ranked: list[str] = Field(default_factory=list)
 
 
 class Result(Record):

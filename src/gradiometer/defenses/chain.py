@@ -33,6 +33,7 @@ from .gaussian_noise import GaussianNoise
 from .laplace_noise import LaplaceNoise
 from .prune import Prune
 from .qsgd import QSGD
+from .quantize import Quantize
 from .ternary import Ternary
 from .top_k import TopK
 
@@ -123,7 +124,7 @@ class Chain(Defense):
             return max(encrypted)
         fitting: list[Defense] = [Defense()]
         for member in self.members:
-            if isinstance(member, RANDOM):
+            if isinstance(member, RANDOM) or (isinstance(member, Quantize) and member.rounding == "stochastic"):
                 fitting = [Defense()]
             fitting.append(member)
         return min(member.wire_bytes(values) for member in fitting)

@@ -9,30 +9,37 @@ import torch
 from torch import Tensor
 
 from gradiometer.core import BadConfig, Card, Channel, Defense, Memory, Values
-from gradiometer.numerics.channels import Rounding
-from gradiometer.numerics.quantizers import global_uniform, symmetric_uniform
+from gradiometer.numerics.channels import RandomRounding, Rounding
+from gradiometer.numerics.quantizers import Scheme, grid_steps, uniform
 from gradiometer.numerics.wire import dense_bytes
+
+from .feedback import with_feedback
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize(Defense):
-    """Deterministic rounding to a uniform grid: cheaper messages, and no proof of privacy at any width.
+    """Rounding to a uniform grid: cheaper messages, and no proof of privacy at any width.
 
     `global` is the scheme of the note that claims it as a defense against generative attacks: one minimum and maximum
     over all tensors, w = (max - min) / 2^bits, q = round((v - min) / w) w + min. Small-gradient tensors then collapse
     to few levels, and what was zero gets a common offset of up to w / 2. `symmetric` has one grid a tensor,
-    s = max|v|, L = 2^(bits-1) - 1, q = round(v L / s) s / L; zero stays zero.
+    s = max|v|, L = 2^(bits-1) - 1, q = round(v L / s) s / L; zero stays zero. `channel` has one such grid for each output
+    channel, the rows of a tensor's first dimension; biases are one row.
 
     Args:
-        bits: of an entry on the wire, 1 to 32 (`symmetric`: from 2); 32 is the identity.
+        bits: of an entry on the wire, 1 to 32 (`symmetric` and `channel`: from 2); 32 is the identity.
+        rounding: to the `nearest` level, or `stochastic`: up or down at random, so that the mean is v.
+        error_feedback: the client remembers what rounding left out and adds it to its next update.
 
     References:
         Ovi, Dey, Roy, Gangopadhyay, "Mixed Precision Quantization to Tackle Gradient Leakage Attacks in Federated
         Learning", 2022, arXiv:2210.13457, for quantization claimed as a defense.
+        Karimireddy, Rebjock, Stich, Jaggi, "Error Feedback Fixes SignSGD and other Gradient Compression Schemes",
+        2019, arXiv:1901.09847.
     """
 
     card: ClassVar[Card] = Card(
-        summary="Rounds every entry to a uniform grid, one for all tensors or one for each.",
+        summary="Rounds every entry to a uniform grid: one for all tensors, for each, or for each channel.",
         title="Mixed Precision Quantization to Tackle Gradient Leakage Attacks in Federated Learning",
         authors="Ovi, Dey, Roy, Gangopadhyay",
         year=2022,
@@ -43,7 +50,9 @@ class Quantize(Defense):
         departs="one width for all layers",
     )
     bits: int = 8
-    scheme: Literal["global", "symmetric"] = "global"
+    scheme: Scheme = "global"
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+    error_feedback: bool = False
 
     def __post_init__(self) -> None:
         least = 1 if self.scheme == "global" else 2
@@ -53,14 +62,19 @@ class Quantize(Defense):
     def on_gradients(self, values: Values, *, rng: torch.Generator, memory: Memory) -> dict[str, Tensor]:
         if self.bits == 32:
             return dict(values)
-        if self.scheme == "global":
-            return global_uniform(values, self.bits)
-        return {name: symmetric_uniform(value, self.bits) for name, value in values.items()}
+        draws = rng if self.rounding == "stochastic" else None
+        if self.error_feedback:
+            return with_feedback(values, memory, lambda total: uniform(total, self.bits, self.scheme, draws))
+        return uniform(values, self.bits, self.scheme, draws)
 
     def wire_bytes(self, values: Values) -> int:
         if self.bits == 32:
             return super().wire_bytes(values)
-        return dense_bytes(values, self.bits, scales=2 if self.scheme == "global" else len(values))
+        scales = 2 if self.scheme == "global" else sum(s.numel() for s in grid_steps(values, 2, self.scheme).values())
+        return dense_bytes(values, self.bits, scales=scales)
 
     def channel(self) -> Channel | None:
-        return None if self.bits == 32 else Rounding(bits=self.bits, scheme=self.scheme)
+        if self.bits == 32:
+            return None
+        known = Rounding if self.rounding == "nearest" else RandomRounding
+        return known(bits=self.bits, scheme=self.scheme)

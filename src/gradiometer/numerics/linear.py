@@ -52,6 +52,29 @@ def rank_one_input(
     return inputs[:-1] / inputs[-1] if inputs[-1] else torch.zeros_like(inputs[:-1])
 
 
+def rank_one_lines(joint: Tensor, sweeps: int = 100) -> Tensor:
+    """The directions of `[x, 1]` in many gradients `[dW, db] = delta [x, 1]^T` at once: their leading right singular vectors.
+
+    By power iteration on the smaller Gram matrix, from the bias; every entry counts alike.
+
+    Args:
+        joint: [n, out, in + 1], the bias last.
+
+    Returns:
+        [n, in + 1] of length 1, the last entry at least zero; zeros where nothing reached the layer.
+    """
+    tiny = torch.finfo(joint.dtype).tiny
+    wide = joint.shape[1] <= joint.shape[2]
+    gram = joint @ joint.mT if wide else joint.mT @ joint
+    vector = joint[:, :, -1:] if wide else joint.mT @ joint[:, :, -1:]
+    for _ in range(sweeps):
+        vector = vector / vector.norm(dim=1, keepdim=True).clamp_min(tiny)
+        vector = gram @ vector
+    line = (joint.mT @ vector if wide else vector)[..., 0]
+    line = line / line.norm(dim=1, keepdim=True).clamp_min(tiny)
+    return torch.where(line[:, -1:] < 0, -line, line)
+
+
 def without_offset(gradient: Tensor, share: float = 0.1) -> Tensor:
     """The gradient with its most common value set to zero, if more than `share` of the entries have it.
 

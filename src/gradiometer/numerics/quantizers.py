@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from gradiometer.core import Values
+
+Scheme = Literal["global", "symmetric", "channel"]
+"""How far one grid reaches: over all tensors, one tensor, or one output channel of it."""
 
 
 def value_range(values: Values) -> tuple[Tensor, Tensor]:
@@ -15,25 +20,47 @@ def value_range(values: Values) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def global_uniform(values: Values, bits: int) -> dict[str, Tensor]:
-    """One grid for all tensors: w = (max - min) / 2^bits, q = round((v - min) / w) w + min.
+def grid_steps(values: Values, bits: int, scheme: Scheme) -> dict[str, Tensor]:
+    """The step of a uniform grid of `bits` bits, a scalar a tensor, or [out, 1, ...] where every output channel has its own.
 
-    Both ends are levels, so the grid has 2^bits + 1 of them, and zero is in general none.
+    `global`: (max - min) / 2^bits over all tensors. `symmetric`: max|v| / (2^(bits-1) - 1) of each tensor. `channel`: the same of
+    each row of the first dimension; vectors, such as biases, are one row. The extremes are levels, and stay what they
+    are: steps read off quantized values are those that they were quantized with.
     """
-    low, high = value_range(values)
-    step = (high - low) / 2**bits
-    if step == 0:
-        return dict(values)
-    return {name: ((value - low) / step).round() * step + low for name, value in values.items()}
+    if scheme == "global":
+        low, high = value_range(values)
+        return dict.fromkeys(values, (high - low) / 2**bits)
+    levels = 2 ** (bits - 1) - 1
+    return {name: _peak(value, scheme) / levels for name, value in values.items()}
 
 
-def symmetric_uniform(value: Tensor, bits: int) -> Tensor:
-    """One grid a tensor, symmetric about zero: s = max|v|, L = 2^(bits-1) - 1, q = round(v L / s) s / L."""
-    peak = value.abs().max()
-    if peak == 0:
+def _peak(value: Tensor, scheme: Scheme) -> Tensor:
+    if scheme == "symmetric" or value.ndim < 2:
+        return value.abs().max()
+    return value.abs().amax(tuple(range(1, value.ndim)), keepdim=True)
+
+
+def uniform(values: Values, bits: int, scheme: Scheme, rng: torch.Generator | None = None) -> dict[str, Tensor]:
+    """Every entry at a level of its grid: the nearest one, or with `rng` one of both neighbors, so that the mean is v.
+
+    `global`: q = round((v - min) / w) w + min. Both ends are levels, so the grid has 2^bits + 1 of them, and zero is in
+    general none. `symmetric`, `channel`: q = round(v / w) w; zero is a level.
+    """
+    steps = grid_steps(values, bits, scheme)
+    low = value_range(values)[0] if scheme == "global" else None
+    return {name: _at_levels(value, steps[name], low, rng) for name, value in values.items()}
+
+
+def _at_levels(value: Tensor, step: Tensor, low: Tensor | None, rng: torch.Generator | None) -> Tensor:
+    if low is not None and step == 0:
         return value
-    step = peak / (2 ** (bits - 1) - 1)
-    return (value / step).round() * step
+    scaled = torch.where(step > 0, (value if low is None else value - low) / step, 0.0)
+    if rng is None:
+        level = scaled.round()
+    else:
+        below = scaled.floor()
+        level = below + (torch.rand(value.shape, generator=rng, dtype=value.dtype).to(value.device) < scaled - below)
+    return level * step if low is None else level * step + low
 
 
 def stochastic(value: Tensor, step: Tensor, rng: torch.Generator) -> Tensor:

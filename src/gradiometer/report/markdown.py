@@ -21,7 +21,9 @@ def render_markdown(result: Result) -> str:
     if not result.complete:
         lines += ["", "**This audit was stopped before it was complete.**"]
     lines += ["", "## What to do", ""]
-    lines += [f"- {text(advice.client)}: {text(advice.text)}" for advice in result.recommendations]
+    for advice in result.recommendations:
+        lines.append(f"- {text(advice.client)}: {text(advice.text)}")
+        lines += [f"  {number}. {text(line)}" for number, line in enumerate(advice.ranked, 1)]
     lines += [] if result.recommendations else ["This audit makes no recommendation."]
     lines += ["", "## Threat and client", "", f"- Observer: {text(result.threat.name)} ({text(result.threat.letter)})"]
     lines += [f"- Sees the sum of {result.threat.clients} clients"] if result.threat.clients > 1 else []

@@ -47,7 +47,10 @@ def render_terminal(result: Result, *, width: int = 100, color: bool = False) ->
         (client.name, words.one_line(words.meter_line(client.meter)), "") for client in result.clients if client.meter
     ]
     _section(console, "Exact recursion, predicted without defense", metered)
-    advice = [("", words.one_line(f"{a.client}: {a.text}"), "") for a in result.recommendations]
+    advice = []
+    for told in result.recommendations:
+        advice.append(("", words.one_line(f"{told.client}: {told.text}"), ""))
+        advice += [("", words.one_line(f"{number}. {line}"), "") for number, line in enumerate(told.ranked, 1)]
     _section(console, "What to do", advice)
     order = sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity))
     _section(console, "Findings", [entry for finding in order for entry in _finding(finding)])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from gradiometer.core import BadInput, Batch, Client, Defense, Memory, NotApplicable, Update, spawn
+from gradiometer.core import BadInput, Batch, Client, Defense, NotApplicable, Update, spawn
+
+from ..message import message
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,19 +39,12 @@ class Shadows:
         marks = torch.arange(self.size) < round(share * self.size)
         labels = None if self.labels is None else self.labels[torch.randperm(self.size, generator=rng)]
         parts = torch.arange(self.size).tensor_split(self.clients)
-        sent = [self._sent(self._drawn(marks[p], None if labels is None else labels[p], rng), rng) for p in parts]
+        batches = (self._drawn(marks[p], None if labels is None else labels[p], rng) for p in parts)
+        sent = [message(self.client, batch, self.defense, rng) for batch in batches]
         if len(sent) == 1:
             return sent[0]
         total = {name: torch.stack([one[name] for one in sent]).sum(0) for name in sent[0]}
         return self.defense.on_sum(total, clients=len(sent), rng=spawn(rng))
-
-    def _sent(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One client's message, as `play` makes it; the update's model is what the defense made of it already."""
-        memory: Memory = {}
-        step = partial(self.defense.on_step, memory=memory)
-        values = self.client.train(self.defense.on_batch(batch, rng=spawn(rng)), rng=spawn(rng), step=step).values
-        values = self.defense.on_gradients(values, rng=spawn(rng), memory=memory)
-        return self.defense.on_wire(values, rng=spawn(rng), memory=memory)
 
     def _drawn(self, marks: Tensor, labels: Tensor | None, rng: torch.Generator) -> Batch:
         """Examples with these marks and labels, drawn with replacement, for there may be few; in random order."""

@@ -3,7 +3,7 @@
 from .bounding import Clamped, Rescaled
 from .hidden import Hidden, hide
 from .noise import Additive, NoisyDirection
-from .rounding import Dithering, Rounding
+from .rounding import Dithering, RandomRounding, Rounding
 from .sequence import Sequence, sequence
 from .sparse import Signs, Sparse
 
@@ -13,6 +13,7 @@ __all__ = [
     "Dithering",
     "Hidden",
     "NoisyDirection",
+    "RandomRounding",
     "Rescaled",
     "Rounding",
     "Sequence",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradiometer.core import Values
 
-from ..quantizers import in_buckets, out_of_buckets, value_range
+from ..quantizers import Scheme, grid_steps, in_buckets, out_of_buckets
 from .shared import TINY, cosine_distance, energy, outside, total
 
 HINGE = 10.0
@@ -34,13 +34,13 @@ class Rounding:
     """
 
     bits: int
-    scheme: Literal["global", "symmetric"] = "global"
+    scheme: Scheme = "global"
 
     def distance(self, simulated: Values, sent: Values) -> Tensor:
         decoded, steps = self.decode(sent), self._steps(sent)
         slack = {k: steps[k] * (0.5 + 1e-4) for k in sent}
         left = total(outside(simulated[k], q - slack[k], q + slack[k]) for k, q in sent.items())
-        noise = total(step**2 / 12 * sent[k].numel() for k, step in steps.items())
+        noise = total((step**2 / 12).expand_as(sent[k]).sum() for k, step in steps.items())
         weight = (noise / energy(decoded)).clamp_max(HINGE)
         return cosine_distance(simulated, decoded) + weight * left / energy(decoded)
 
@@ -56,10 +56,45 @@ class Rounding:
         return dict(simulated)
 
     def _steps(self, sent: Values) -> dict[str, Tensor]:
+        return grid_steps(sent, self.bits, self.scheme)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomRounding:
+    """Stochastic rounding to a uniform grid: a raw value r was sent as a neighboring level q with probability 1 - |r - q| / w.
+
+    The distance is that of `Dithering`. Nothing is decoded: the mean of what is sent is r already, also where zero is no level.
+
+    Args:
+        bits, scheme: the defense's.
+    """
+
+    bits: int
+    scheme: Scheme = "global"
+
+    def distance(self, simulated: Values, sent: Values) -> Tensor:
+        return _unlikelihood(simulated, sent, grid_steps(sent, self.bits, self.scheme))
+
+    def decode(self, sent: Values) -> dict[str, Tensor]:
+        return dict(sent)
+
+    def variance(self, sent: Values) -> dict[str, Tensor]:
+        """The mean of p (1 - p) w^2: w^2 / 6, or w mean|r| where zero is a level and most entries are below the first."""
+        steps = grid_steps(sent, self.bits, self.scheme)
         if self.scheme == "global":
-            low, high = value_range(sent)
-            return dict.fromkeys(sent, (high - low) / 2**self.bits)
-        return {k: q.abs().max() / (2 ** (self.bits - 1) - 1) for k, q in sent.items()}
+            return {k: (step**2 / 6).expand_as(sent[k]) for k, step in steps.items()}
+        return {
+            k: torch.minimum(step * _mean_size(sent[k], step), step**2 / 6).expand_as(sent[k])
+            for k, step in steps.items()
+        }
+
+    def forward(self, simulated: Values) -> dict[str, Tensor]:
+        return dict(simulated)
+
+
+def _mean_size(sent: Tensor, step: Tensor) -> Tensor:
+    """Mean magnitude over the entries that share a step."""
+    return sent.abs().mean() if step.ndim == 0 else sent.abs().mean(tuple(range(1, sent.ndim)), keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +117,7 @@ class Dithering:
     clip: float | None = None
 
     def distance(self, simulated: Values, sent: Values) -> Tensor:
-        seen, gaps, sizes = self.forward(simulated), [], []
-        for k, step in self._steps(sent).items():
-            trust = _trust(seen[k].detach(), sent[k], step)
-            gaps.append((trust * (seen[k] - sent[k]).square()).sum())
-            sizes.append((trust * sent[k].square()).sum())
-        return 0.1 * cosine_distance(seen, sent) + total(gaps) / total(sizes).clamp_min(TINY)
+        return _unlikelihood(self.forward(simulated), sent, self._steps(sent))
 
     def decode(self, sent: Values) -> dict[str, Tensor]:
         return dict(sent)
@@ -119,6 +149,16 @@ class Dithering:
         rows, steps = in_buckets(sent, self.bucket), in_buckets(step, self.bucket)
         low = steps * rows.abs().mean(1, keepdim=True)
         return out_of_buckets(torch.minimum(low.expand_as(rows), steps**2 / 6), sent)
+
+
+def _unlikelihood(seen: Values, sent: Values, steps: Values) -> Tensor:
+    """Of stochastic rounding, relative, with a little of the cosine, which has a slope everywhere."""
+    gaps, sizes = [], []
+    for k, step in steps.items():
+        trust = _trust(seen[k].detach(), sent[k], step)
+        gaps.append((trust * (seen[k] - sent[k]).square()).sum())
+        sizes.append((trust * sent[k].square()).sum())
+    return 0.1 * cosine_distance(seen, sent) + total(gaps) / total(sizes).clamp_min(TINY)
 
 
 def _trust(simulated: Tensor, sent: Tensor, step: Tensor) -> Tensor:
