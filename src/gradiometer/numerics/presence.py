@@ -106,6 +106,6 @@ def best_reading(inputs: Tensor, answers: Tensor, size: int, noise: Tensor) -> R
     return Reading(
         weights=weights,
         level=float(answers.mean(0) @ weights),
-        deviation=float(weights @ always @ weights) ** 0.5,
-        with_case=float(weights @ spread @ weights) ** 0.5,
+        deviation=max(0.0, float(weights @ always @ weights)) ** 0.5,  # rounding may leave it below zero
+        with_case=max(0.0, float(weights @ spread @ weights)) ** 0.5,
     )
