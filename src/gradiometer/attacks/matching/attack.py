@@ -11,6 +11,7 @@ from torch import Tensor
 from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update, spawn
 from gradiometer.numerics.distances import Cosine, Distance, SquaredL2
 from gradiometer.numerics.engine import Precision
+from gradiometer.numerics.median import median_filter
 from gradiometer.numerics.priors import Prior, TotalVariation
 
 from .descent import LBFGS, Adam, Descent
@@ -19,7 +20,7 @@ from .problem import Problem, pictures, simulated_client, weighed
 from .race import race
 from .side_by_side import Meeting, side_by_side
 from .starts import HeadStart, Start, head_start
-from .trial import Budget, Trial
+from .trial import Between, Budget, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +196,15 @@ class Matching(Attack):
             project=problem.project,
             budget=budget,
             rng=rng,
+            between=self._between(problem),
         )
 
+    def _between(self, problem: Problem) -> Between | None:
+        return None if self.median_every is None else Between(every=self.median_every, change=_median)
+
     def _descend(self, trials: list[Trial], meeting: Meeting) -> None:
-        race(trials, self.optimizer, meeting, halving=self.halving, median_every=self.median_every)
+        race(trials, self.optimizer, meeting, halving=self.halving)
+
+
+def _median(trial: Trial) -> None:
+    trial.unknowns[0] = median_filter(trial.unknowns[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,8 +36,11 @@ class Problem:
         engine: the client's simulation, compared with what was sent.
         terms: the priors, prepared.
         labels: [n], or None where they are unknown too.
-        like: a tensor of the pictures' shape, dtype and device.
+        like: a tensor of the unknown's shape, dtype and device.
     """
+
+    shown: ClassVar[str] = "x"
+    """The name in the batch of what priors look at."""
 
     update: Update
     engine: Engine
@@ -54,7 +58,7 @@ class Problem:
         x = picture_start(kind, self.update, self.field, like=self.like, again=again, rng=rng, x=x)
         if self.labels is not None:
             return [x]
-        logits = torch.randn(self.like.shape[0], _classes(self.update), generator=rng)
+        logits = torch.randn(self.like.shape[0], classes_of(self.update), generator=rng)
         return [x, logits.to(self.like)]
 
     def decode(self, unknowns: Sequence[Tensor]) -> Batch:
@@ -83,7 +87,7 @@ class Problem:
         """Distance plus priors, with the derivative by every unknown; in mixed precision if that will do and pays."""
 
         def penalty(batch: Batch, inputs: Inputs) -> Tensor:
-            at = Iterate(x=batch["x"], consensus=consensus, inputs=inputs)
+            at = Iterate(x=batch[self.shown], consensus=consensus, inputs=inputs)
             first, *others = (term.penalty(at) for term in self.terms)
             return sum(others, first)
 
@@ -124,7 +128,7 @@ def pictures(update: Update, name: str, precision: Precision = "auto") -> Tensor
     return weights[0].new_zeros(update.need("batch_size"), *layout["x"].shape, dtype=dtype)
 
 
-def _classes(update: Update) -> int:
+def classes_of(update: Update) -> int:
     classes = update.layout["y"].classes if "y" in update.layout else None
     if not classes:
         raise NotApplicable("unknown labels can only be optimized where the layout says how many classes there are")

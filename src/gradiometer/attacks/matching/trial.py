@@ -38,6 +38,14 @@ class Budget:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Between:
+    """What is done to the unknowns of a start between its steps, every so many evaluations."""
+
+    every: int
+    change: Callable[[Trial], None]
+
+
 @dataclass(kw_only=True)
 class Trial:
     """Holds the current unknowns of one start and remembers the best ones by the attack's own objective.
@@ -48,6 +56,7 @@ class Trial:
         linearize: the update's residual and Jacobian there.
         project: brings unknowns back to their legal values.
         rng: for noise in the descent.
+        between: what interrupts the descent.
     """
 
     unknowns: list[Tensor]
@@ -56,6 +65,7 @@ class Trial:
     project: Callable[[Sequence[Tensor]], list[Tensor]]
     budget: Budget
     rng: torch.Generator
+    between: Between | None = None
     consensus: Tensor | None = None
     evaluations: int = 0
     best: list[Tensor] = field(default_factory=list)

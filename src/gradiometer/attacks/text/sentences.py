@@ -1,0 +1,93 @@
+"""Sentences as the unknown of gradient matching: one embedding a token, decoded to the nearest token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Batch
+
+from ..matching.problem import Problem, classes_of
+from ..matching.starts import Start
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sentences(Problem):
+    """Unknown are embeddings [n, length, width], in units of the table's root mean square.
+
+    Args:
+        table: [vocabulary, width], the token embedding.
+        allowed: [k], tokens that the sentences can hold, rising.
+    """
+
+    shown: ClassVar[str] = "input_ids"
+    table: Tensor
+    allowed: Tensor
+
+    @cached_property
+    def unit(self) -> float:
+        """The size of an entry of the table."""
+        return float(self.table.square().mean().sqrt())
+
+    @property
+    def end(self) -> int | None:
+        """The token that closes every sequence, where one does."""
+        return self.update.layout["input_ids"].end
+
+    def start(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> list[Tensor]:
+        """Normal entries: as in a table that was drawn, and as no particular token."""
+        z = torch.randn(self.like.shape, generator=rng).to(self.like)
+        if self.labels is not None:
+            return [z]
+        logits = torch.randn(len(z), classes_of(self.update), generator=rng)
+        return [z, logits.to(self.like)]
+
+    def decode(self, unknowns: Sequence[Tensor]) -> Batch:
+        """See `Problem.decode`."""
+        y = unknowns[1].softmax(1) if self.labels is None else self.labels
+        return self.batch(unknowns[0] * self.unit, y)
+
+    def batch(self, embeddings: Tensor, y: Tensor) -> Batch:
+        """Sequences of equal length; of a single one it is known which token closes it."""
+        if self.end is not None and len(embeddings) == 1:
+            closed = self.table[self.end].expand(1, 1, -1)
+            embeddings = torch.cat([embeddings[:, :-1], closed], 1)
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
+        return Batch(input_ids=embeddings, attention_mask=mask, y=y)
+
+    def project(self, unknowns: Sequence[Tensor]) -> list[Tensor]:
+        """Embeddings have no limits."""
+        return list(unknowns)
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """The allowed token of the most alike direction at every place, [n, length]."""
+        found = self.allowed[(z @ self._directions.T).argmax(-1)]
+        if self.end is not None and len(z) == 1:
+            found[:, -1] = self.end
+        return found
+
+    def embeddings(self, ids: Tensor) -> Tensor:
+        """Tokens [n, length] as unknowns."""
+        return self.table[ids] / self.unit
+
+    def answer(self, unknowns: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The tokens, each sequence up to the first that closes it, and the likeliest label of each."""
+        ids = self.nearest(unknowns[0])
+        there = torch.ones_like(ids)
+        if self.end is not None:
+            closed = (ids == self.end).long().cumsum(1)
+            there = ((closed - (ids == self.end).long()) == 0).long()
+        room = (0, self.update.layout["input_ids"].shape[0] - ids.shape[1])
+        y = unknowns[1].argmax(1) if self.labels is None else self.labels
+        ids, there = (torch.nn.functional.pad(part, room) for part in (ids * there, there))
+        return {"input_ids": ids, "attention_mask": there, "y": y}
+
+    @cached_property
+    def _directions(self) -> Tensor:
+        rows = self.table[self.allowed]
+        return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
