@@ -67,7 +67,9 @@ def sentences() -> Data:
         )
 
     public = read("train")
-    return replace(read("dev_out", frozenset(read_jsonl(folder() / "cola.jsonl.gz", ("train",))[0])), public=public.private)
+    return replace(
+        read("dev_out", frozenset(read_jsonl(folder() / "cola.jsonl.gz", ("train",))[0])), public=public.private
+    )
 
 
 def attacked(name: str, attack: Attack, data: Data, i: int) -> dict[str, Any]:
@@ -108,12 +110,14 @@ def row(name: str, found: list[dict[str, Any]], before: list[dict[str, Any]]) ->
     rouge = [mean_bootstrap([one[key] for one in found]) for key in ("rouge1", "rouge2")]
     exact = wilson(sum(one["exact"] for one in found), len(found))
     took = median_interval([one["seconds"] for one in found])
-    told = ", ".join(
-        f"ROUGE-{n} {one.value:.3f} [{one.lower:.3f}, {one.upper:.3f}]" for n, one in enumerate(rouge, 1)
-    )
+    told = ", ".join(f"ROUGE-{n} {one.value:.3f} [{one.lower:.3f}, {one.upper:.3f}]" for n, one in enumerate(rouge, 1))
     gains = [one["rouge1"] - other["rouge1"] for one, other in zip(found, before) if one["draw"] == other["draw"]]
     gain = mean_bootstrap(gains) if len(gains) > 1 else None
-    ahead = "" if gain is None else f", ROUGE-1 {gain.value:+.3f} [{gain.lower:+.3f}, {gain.upper:+.3f}] to the attack above"
+    ahead = (
+        ""
+        if gain is None
+        else f", ROUGE-1 {gain.value:+.3f} [{gain.lower:+.3f}, {gain.upper:+.3f}] to the attack above"
+    )
     print(
         f"{name}: {told}, exact {sum(one['exact'] for one in found)} of {len(found)} [{exact.lower:.2f}, {exact.upper:.2f}], "
         f"median {took.value:.1f} s [{took.lower:.1f}, {took.upper:.1f}]{ahead}",
@@ -126,9 +130,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attacks", nargs="*", choices=[*ATTACKS], default=[*ATTACKS])
     parser.add_argument("--vocabulary", choices=["all", "revealed"], default="all")
+    parser.add_argument("--iterations", type=int, default=300, help="evaluations of the objective a sentence")
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--file", type=Path, help="keeps results, a line of JSON each; those that it holds are not run again")
+    parser.add_argument(
+        "--file", type=Path, help="keeps results, a line of JSON each; those that it holds are not run again"
+    )
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     kept = options.file.read_text().splitlines() if options.file and options.file.exists() else []
@@ -141,7 +148,7 @@ def main() -> None:
                 continue
             attack = ATTACKS[name]
             if isinstance(attack, TextMatching):
-                attack = replace(attack, vocabulary=options.vocabulary)
+                attack = replace(attack, vocabulary=options.vocabulary, iterations=options.iterations)
             known[name, i] = one = attacked(name, attack, data, i)
             if options.file:
                 with options.file.open("a") as lines:

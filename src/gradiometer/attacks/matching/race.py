@@ -51,14 +51,16 @@ def race(
         for trial, steps in behind:
             _advance(trial, steps)
         running = [(trial, steps) for trial, steps in running if not trial.stopped]
+    for trial in trials:
+        if trial.best and trial.between is not None and trial.between.finish is not None:
+            trial.between.finish(trial)
 
 
 def _advance(trial: Trial, steps: Iterator[None]) -> None:
     before, between = trial.evaluations, trial.between
     try:
         next(steps)
+        if between is not None and trial.evaluations // between.every > before // between.every:
+            between.change(trial)
     except Exhausted:
         trial.score()
-        return
-    if between is not None and trial.evaluations // between.every > before // between.every:
-        between.change(trial)

@@ -40,10 +40,11 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Between:
-    """What is done to the unknowns of a start between its steps, every so many evaluations."""
+    """What is done to the unknowns of a start between its steps, every so many evaluations, and after the last."""
 
     every: int
     change: Callable[[Trial], None]
+    finish: Callable[[Trial], None] | None = None
 
 
 @dataclass(kw_only=True)
@@ -102,6 +103,11 @@ class Trial:
         if self.unscored:
             self.evaluations += 1
             self._remember(self.objective(self.unknowns, self.consensus, False), self.unknowns)
+
+    def settle(self, unknowns: Sequence[Tensor]) -> None:
+        """These unknowns count instead of the best so far."""
+        self.value = math.inf
+        self._remember(self.objective(unknowns, self.consensus, False), unknowns)
 
     def spend(self, evaluations: int) -> None:
         """Counts work that is worth so many evaluations. The first is always made, however slow the machine.

@@ -14,7 +14,7 @@ from ..matching.problem import Problem
 from ..matching.trial import Between
 from .length_prior import EmbeddingLength
 from .matching import TextMatching
-from .reorder import Reorder
+from .moves import Moves
 from .sentences import Sentences
 
 
@@ -23,7 +23,7 @@ class LAMP(TextMatching):
     """TAG's distance and the usual length of embeddings; every so often other orders of the tokens, by gradient and language.
 
     Args:
-        reorder: the discrete moves, and the language model that judges them.
+        moves: the discrete moves, and the language model that judges them.
 
     References:
         Balunović, Dimitrov, Jovanović, Vechev, "LAMP: Extracting Text from Gradients with Language Model Priors", 2022,
@@ -40,14 +40,17 @@ class LAMP(TextMatching):
         family="matching",
         formula="min_e D(grad L(e, y), g) + (mean |e_p| / mean |E[t]| - 1)^2;  orders by log D + weight * -log p(t) / T",
         needs=("model", "recipe", "batch_size"),
-        departs="",
+        departs=(
+            "TAG's distance (the paper's second choice) with labels, length and tokens as in TextDLG; language weighs against the logarithm of "
+            "the distance, so that nothing needs scaling; trigrams of public sentences instead of GPT-2; at last tokens are also exchanged"
+        ),
     )
     distance: Distance = Elastic()
     priors: tuple[Prior, ...] = (EmbeddingLength(),)
     optimizer: Descent = Adam(lr=0.1, sign="none", schedule="linear")
     restarts: int = 1
-    reorder: Reorder = Reorder()
+    moves: Moves = Moves()
 
     def _between(self, problem: Problem) -> Between | None:
         assert isinstance(problem, Sentences)
-        return self.reorder.between(problem, self.reorder.learned(problem.update))
+        return self.moves.between(problem)

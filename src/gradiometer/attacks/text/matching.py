@@ -85,6 +85,5 @@ class TextMatching(Matching):
 
     def _allowed(self, update: Update, tables: Tables, rng: torch.Generator) -> torch.Tensor:
         if self.vocabulary == "revealed" and f"{tables.tokens}.weight" in update.values:
-            reading = BagOfWords()
-            return reading.run(update.replace(labels=None), rng)["bag"]
+            return BagOfWords().run(update, rng)["bag"]
         return torch.arange(update.layout["input_ids"].classes or 0)

@@ -39,6 +39,16 @@ class Sentences(Problem):
         """The token that closes every sequence, where one does."""
         return self.update.layout["input_ids"].end
 
+    @property
+    def closed(self) -> bool:
+        """Whether the last token is known: the one that closes every sequence, of a single one."""
+        return self.end is not None and len(self.like) == 1
+
+    @property
+    def free(self) -> int:
+        """Places whose tokens are unknown."""
+        return self.like.shape[1] - self.closed
+
     def start(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> list[Tensor]:
         """Normal entries: as in a table that was drawn, and as no particular token."""
         z = torch.randn(self.like.shape, generator=rng).to(self.like)
@@ -54,7 +64,7 @@ class Sentences(Problem):
 
     def batch(self, embeddings: Tensor, y: Tensor) -> Batch:
         """Sequences of equal length; of a single one it is known which token closes it."""
-        if self.end is not None and len(embeddings) == 1:
+        if self.closed:
             closed = self.table[self.end].expand(1, 1, -1)
             embeddings = torch.cat([embeddings[:, :-1], closed], 1)
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
@@ -66,10 +76,14 @@ class Sentences(Problem):
 
     def nearest(self, z: Tensor) -> Tensor:
         """The allowed token of the most alike direction at every place, [n, length]."""
-        found = self.allowed[(z @ self._directions.T).argmax(-1)]
-        if self.end is not None and len(z) == 1:
+        found = self.near(z, 1)[..., 0]
+        if self.closed:
             found[:, -1] = self.end
         return found
+
+    def near(self, z: Tensor, count: int) -> Tensor:
+        """So many allowed tokens of the most alike directions, the nearest first, [..., count]."""
+        return self.allowed[(z @ self._directions.T).topk(min(count, len(self.allowed)), -1).indices]
 
     def embeddings(self, ids: Tensor) -> Tensor:
         """Tokens [n, length] as unknowns."""

@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 from gradiometer.core import NotApplicable, Update, Values, clone_model
 
-CLEAR = 2.0
-"""How far the norms of used rows stand above the others, where noise covers these."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
@@ -57,7 +54,7 @@ def find_tables(update: Update) -> Tables:
 
 
 def longest(values: Values, tables: Tables, most: int) -> int | None:
-    """How many tokens the longest sequence has: no later row of the place table has a gradient, or only noise.
+    """How many tokens the longest sequence has: later rows of the place table have no gradient. Behind noise, it seems to fill all places.
 
     Returns:
         None where no gradient of such a table was sent.
@@ -65,13 +62,8 @@ def longest(values: Values, tables: Tables, most: int) -> int | None:
     gradient = None if tables.places is None else values.get(f"{tables.places}.weight")
     if gradient is None:
         return None
-    norms = gradient[:most].double().norm(dim=1)
-    behind = norms.flip(0).cummax(0).values.flip(0)
-    if behind[-1] == 0:
-        return int((behind > 0).sum())
-    # The shortest prefix whose last row stands clear of all that follow.
-    steps = norms[:-1] / behind[1:]
-    return int(steps.argmax()) + 1 if len(steps) and steps.max() > CLEAR else len(norms)
+    used = gradient[:most].any(dim=1).nonzero()
+    return int(used.max()) + 1 if len(used) else None
 
 
 def embedded(model: nn.Module, table: str) -> nn.Module:

@@ -127,7 +127,9 @@ class _Pieces:
         ids = [id_ for letter in f" {text}" for id_ in self._letter(letter)]
         while True:
             joined = [self._ids.get(self._pieces[a] + self._pieces[b], -1) for a, b in pairwise(ids)]
-            best = max((i for i, id_ in enumerate(joined) if id_ >= 0), key=lambda i: self._scores[joined[i]], default=-1)
+            best = max(
+                (i for i, id_ in enumerate(joined) if id_ >= 0), key=lambda i: self._scores[joined[i]], default=-1
+            )
             if best < 0:
                 return ids
             ids[best : best + 2] = [joined[best]]
