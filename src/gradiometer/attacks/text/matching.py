@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from gradiometer.core import Attack, MissingKnowledge, NotApplicable, Update
+from gradiometer.core import Attack, NotApplicable, Update
 from gradiometer.numerics.priors import Prior
 
 from ..inference import RowSum
@@ -80,7 +80,7 @@ class TextMatching(Matching):
             like=like,
             boxed=False,
             table=weight,
-            allowed=self._allowed(update, tables, rng),
+            allowed=self._allowed(update, tables, rng).to(weight.device),
         ), source
 
     def _allowed(self, update: Update, tables: Tables, rng: torch.Generator) -> torch.Tensor:

@@ -43,12 +43,12 @@ class Moves:
     """
 
     every: int = 25
-    begin: float = 0.1
+    begin: float = 0.5
     tries: int = 200
     simulated: int = 24
     last: int = 20
     nearest: int = 8
-    weight: float = 0.2
+    weight: float = 0.1
     language: LanguagePrior | None = KneserNey()
 
     def __post_init__(self) -> None:

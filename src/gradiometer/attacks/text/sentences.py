@@ -40,14 +40,14 @@ class Sentences(Problem):
         return self.update.layout["input_ids"].end
 
     @property
-    def closed(self) -> bool:
-        """Whether the last token is known: the one that closes every sequence, of a single one."""
-        return self.end is not None and len(self.like) == 1
+    def closing(self) -> int | None:
+        """The last token, where it is known: the one that closes every sequence, of a single one."""
+        return self.end if len(self.like) == 1 else None
 
     @property
     def free(self) -> int:
         """Places whose tokens are unknown."""
-        return self.like.shape[1] - self.closed
+        return self.like.shape[1] - (self.closing is not None)
 
     def start(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> list[Tensor]:
         """Normal entries: as in a table that was drawn, and as no particular token."""
@@ -64,9 +64,8 @@ class Sentences(Problem):
 
     def batch(self, embeddings: Tensor, y: Tensor) -> Batch:
         """Sequences of equal length; of a single one it is known which token closes it."""
-        if self.closed:
-            closed = self.table[self.end].expand(1, 1, -1)
-            embeddings = torch.cat([embeddings[:, :-1], closed], 1)
+        if self.closing is not None:
+            embeddings = torch.cat([embeddings[:, :-1], self.table[self.closing].expand(1, 1, -1)], 1)
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         return Batch(input_ids=embeddings, attention_mask=mask, y=y)
 
@@ -77,8 +76,8 @@ class Sentences(Problem):
     def nearest(self, z: Tensor) -> Tensor:
         """The allowed token of the most alike direction at every place, [n, length]."""
         found = self.near(z, 1)[..., 0]
-        if self.closed:
-            found[:, -1] = self.end
+        if self.closing is not None:
+            found[:, -1] = self.closing
         return found
 
     def near(self, z: Tensor, count: int) -> Tensor:
@@ -94,8 +93,8 @@ class Sentences(Problem):
         ids = self.nearest(unknowns[0])
         there = torch.ones_like(ids)
         if self.end is not None:
-            closed = (ids == self.end).long().cumsum(1)
-            there = ((closed - (ids == self.end).long()) == 0).long()
+            ends = (ids == self.end).long()
+            there = (ends.cumsum(1) == ends).long()
         room = (0, self.update.layout["input_ids"].shape[0] - ids.shape[1])
         y = unknowns[1].argmax(1) if self.labels is None else self.labels
         ids, there = (torch.nn.functional.pad(part, room) for part in (ids * there, there))

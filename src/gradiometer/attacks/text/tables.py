@@ -33,7 +33,7 @@ def find_tables(update: Update) -> Tables:
         if isinstance(module, nn.Embedding):
             module.register_forward_pre_hook(lambda _, inputs, name=name: asked.update({name: inputs[0]}))
     length = min(3, field.shape[0])
-    ids = torch.tensor([[1, 0, 1][:length]])
+    ids = torch.tensor([[1, 0, 1][:length]], device=next(model.parameters()).device)
     try:
         with torch.no_grad():
             model(ids, torch.ones_like(ids))
@@ -44,7 +44,7 @@ def find_tables(update: Update) -> Tables:
         ) from error
 
     def of(sought: Tensor) -> str | None:
-        found = (name for name, seen in asked.items() if torch.equal(seen.flatten(), sought))
+        found = (name for name, seen in asked.items() if torch.equal(seen.flatten().cpu(), sought.cpu()))
         return next(found, None)
 
     tokens = of(ids[0])

@@ -80,8 +80,8 @@ class TinyLlama:
         for keys in by_length.values():
             for i in range(0, len(keys), ROWS):
                 part = keys[i : i + ROWS]
-                ids = torch.tensor([[BEGIN, *new[key], END] for key in part])
-                self._known |= dict(zip(part, self._read(ids, whole).tolist()))
+                rows = torch.tensor([[BEGIN, *new[key], END] for key in part])
+                self._known |= dict(zip(part, self._read(rows, whole).tolist()))
         return torch.tensor([self._known[key] for key in texts], dtype=torch.float64)
 
     @torch.no_grad()
@@ -100,7 +100,8 @@ class TinyLlama:
             key = _turned((h @ w["wk"][i].T).unflatten(-1, (self._groups, -1)), turn)
             value = (h @ w["wv"][i].T).unflatten(-1, (self._groups, -1))
             key, value = (part.repeat_interleave(self._heads // self._groups, 2) for part in (key, value))
-            seen = F.scaled_dot_product_attention(*(p.transpose(1, 2) for p in (query, key, value)), is_causal=True)
+            query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+            seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
             x = x + seen.transpose(1, 2).flatten(2) @ w["wo"][i].T
             h = _normalized(x, w["ffn_norm"][i])
             x = x + (F.silu(h @ w["w1"][i].T) * (h @ w["w3"][i].T)) @ w["w2"][i].T
