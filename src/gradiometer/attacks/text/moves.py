@@ -48,7 +48,7 @@ class Moves:
     simulated: int = 24
     last: int = 20
     nearest: int = 8
-    weight: float = 0.1
+    weight: float = 0.03
     language: LanguagePrior | None = KneserNey()
 
     def __post_init__(self) -> None:
