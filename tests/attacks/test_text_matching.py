@@ -8,11 +8,9 @@ import pytest
 import torch
 
 from gradiometer.attacks.text import LAMP, TAG, TextDLG
-from gradiometer.attacks.text.length_prior import EmbeddingLength
 from gradiometer.attacks.text.matching import TextMatching
 from gradiometer.attacks.text.moves import Moves
 from gradiometer.attacks.text.sentences import Sentences
-from gradiometer.attacks.text.tables import embedded, find_tables, longest
 from gradiometer.core import (
     BadConfig,
     Batch,
@@ -32,6 +30,8 @@ from gradiometer.core import (
 from gradiometer.data import notes
 from gradiometer.metrics import score_text
 from gradiometer.models import bert, gpt
+from gradiometer.numerics.embedding_tables import embedded, find_tables, longest
+from gradiometer.numerics.length_prior import EmbeddingLength
 from gradiometer.numerics.terms import Iterate
 
 LENGTH = 20

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from gradiometer.core import Card
 from gradiometer.numerics.distances import Distance, Elastic
+from gradiometer.numerics.length_prior import EmbeddingLength
 from gradiometer.numerics.priors import Prior
 
 from ..matching import Adam, Descent
 from ..matching.problem import Problem
 from ..matching.trial import Between
-from .length_prior import EmbeddingLength
 from .matching import TextMatching
 from .moves import Moves
 from .sentences import Sentences

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from gradiometer.core import Attack, NotApplicable, Update
+from gradiometer.numerics.embedding_tables import Tables, embedded, find_tables, longest
 from gradiometer.numerics.priors import Prior
 
 from ..inference import RowSum
@@ -16,7 +17,6 @@ from ..matching.problem import Problem, simulated_client
 from ..matching.starts import HeadStart, Start
 from .bag_of_words import BagOfWords
 from .sentences import Sentences
-from .tables import Tables, embedded, find_tables, longest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gradiometer.core import Update
-from gradiometer.numerics.terms import Iterate, Term
 
-from .tables import find_tables
+from .embedding_tables import find_tables
+from .terms import Iterate, Term
 
 
 @dataclass(frozen=True, kw_only=True)
