@@ -107,12 +107,12 @@ def attacked(name: str, attack: Attack, data: Data, i: int) -> dict[str, Any]:
 
 def row(name: str, found: list[dict[str, Any]], before: list[dict[str, Any]]) -> None:
     """Prints one attack's figures."""
-    rouge = [mean_bootstrap([one[key] for one in found]) for key in ("rouge1", "rouge2")]
+    rouge = [mean_bootstrap([one[key] for one in found], rng=derive(4)) for key in ("rouge1", "rouge2")]
     exact = wilson(sum(one["exact"] for one in found), len(found))
     took = median_interval([one["seconds"] for one in found])
     told = ", ".join(f"ROUGE-{n} {one.value:.3f} [{one.lower:.3f}, {one.upper:.3f}]" for n, one in enumerate(rouge, 1))
     gains = [one["rouge1"] - other["rouge1"] for one, other in zip(found, before) if one["draw"] == other["draw"]]
-    gain = mean_bootstrap(gains) if len(gains) > 1 else None
+    gain = mean_bootstrap(gains, rng=derive(4)) if len(gains) > 1 else None
     ahead = (
         ""
         if gain is None
