@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gradiometer.attacks import text
-from gradiometer.attacks.text import DAGER, BagOfWords
+from gradiometer.attacks.text import DAGER, LAMP, TAG, BagOfWords, TextDLG
+from gradiometer.attacks.text.moves import Moves
 from gradiometer.core import (
     Attack,
     Batch,
@@ -18,6 +19,7 @@ from gradiometer.core import (
     Data,
     Guess,
     MissingKnowledge,
+    NotApplicable,
     Recipe,
     Threat,
     Update,
@@ -34,14 +36,28 @@ from gradiometer.models import gpt
 
 @dataclass(frozen=True)
 class Row:
-    """An attack with test-sized settings."""
+    """An attack with test-sized settings.
+
+    Args:
+        count: sentences that it is shown.
+        blind: how far above the blind baseline it must be.
+        sums: whether it reads a sum over clients; otherwise it refuses one.
+    """
 
     attack: Attack
+    count: int = 3
+    blind: float = 0.3
+    sums: bool = True
 
 
-ROWS = [Row(DAGER()), Row(BagOfWords())]
+ROWS = [
+    Row(DAGER()),
+    Row(BagOfWords()),
+    Row(TextDLG(iterations=30), count=1, blind=0.0, sums=False),
+    Row(TAG(iterations=30), count=1, blind=0.0, sums=False),
+    Row(LAMP(iterations=30, moves=Moves(every=10, tries=20, simulated=4, last=3)), count=1, blind=0.0, sums=False),
+]
 EACH = pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row.attack).__name__)
-COUNT = 3
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +65,14 @@ def data() -> Data:
     return notes()
 
 
-def client_of(data: Data) -> Client:
+def client_of(data: Data, count: int) -> Client:
     model = gpt(data.layout["input_ids"].classes or 0, 20, 2, width=96, depth=2)
-    return Client(model=model, layout=data.layout, loss=sequence_cross_entropy, recipe=Recipe(examples=COUNT))
+    return Client(model=model, layout=data.layout, loss=sequence_cross_entropy, recipe=Recipe(examples=count))
 
 
-def observed(data: Data) -> tuple[Batch, Update]:
-    batch = data.private.take(slice(0, COUNT))
-    return batch, play(client_of(data), batch, rng=derive(0), threat=Threat(), public=data.public)
+def observed(data: Data, row: Row) -> tuple[Batch, Update]:
+    batch = data.private.take(slice(0, row.count))
+    return batch, play(client_of(data, row.count), batch, rng=derive(0), threat=Threat(), public=data.public)
 
 
 def gain(guess: Guess, truth: Batch, data: Data) -> float:
@@ -72,16 +88,16 @@ def gain(guess: Guess, truth: Batch, data: Data) -> float:
 
 @EACH
 def test_beats_the_blind_baseline_and_repeats_bit_for_bit(row: Row, data: Data) -> None:
-    batch, update = observed(data)
+    batch, update = observed(data, row)
     guess, again = (row.attack.run(update, derive(7)) for _ in range(2))
-    assert gain(guess, batch, data) > 0.3
+    assert gain(guess, batch, data) > row.blind
     assert set(guess.tensors) == set(again.tensors)
     assert all(torch.equal(guess[name], again[name]) for name in guess.tensors)
 
 
 @EACH
 def test_touches_nothing(row: Row, data: Data) -> None:
-    _, update = observed(data)
+    _, update = observed(data, row)
     assert update.model is not None
     tensors = [*update.values.values(), *update.model.state_dict().values(), *(update.public or {}).values()]
     before = [tensor.clone() for tensor in tensors]
@@ -97,7 +113,7 @@ def test_touches_nothing(row: Row, data: Data) -> None:
 
 @EACH
 def test_names_the_knowledge_that_it_lacks(row: Row, data: Data) -> None:
-    _, update = observed(data)
+    _, update = observed(data, row)
     for name in row.attack.card.needs:
         with pytest.raises(MissingKnowledge, match=f"`{name}`"):
             row.attack.run(update.replace(**{name: None}), derive(7))
@@ -106,7 +122,11 @@ def test_names_the_knowledge_that_it_lacks(row: Row, data: Data) -> None:
 @EACH
 def test_a_sum_over_clients_is_read_as_a_larger_batch(row: Row, data: Data) -> None:
     batches = [data.private.take(slice(0, 2)), data.private.take(slice(2, 4))]
-    update = play_sum(client_of(data), batches, rng=derive(0), threat=Threat(), public=data.public)
+    update = play_sum(client_of(data, 3), batches, rng=derive(0), threat=Threat(), public=data.public)
+    if not row.sums:
+        with pytest.raises(NotApplicable, match="a sum over 2"):
+            row.attack.run(update, derive(7))
+        return
     whole = Batch({name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
     assert gain(row.attack.run(update, derive(7)), whole, data) > 0.3
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from gradiometer.core import Values
-from gradiometer.numerics.distances import L1, ChannelDistance, Cosine, Distance, LayerwiseCosine, SquaredL2
+from gradiometer.numerics.distances import L1, ChannelDistance, Cosine, Distance, Elastic, LayerwiseCosine, SquaredL2
 
-DISTANCES = [SquaredL2(), L1(), Cosine(), LayerwiseCosine()]
+DISTANCES = [SquaredL2(), L1(), Cosine(), LayerwiseCosine(), Elastic(alpha=0.5)]
 
 
 def flat(values: Values) -> Tensor:
@@ -24,6 +24,14 @@ def naive(distance: Distance, s: Values, t: Values) -> Tensor:
             return (a - b).square().sum() / b.square().sum()
         case L1():
             return (a - b).abs().sum() / b.abs().sum()
+        case Elastic():
+            gaps = {name: s[name] - t[name] for name in t}
+            weights = [1 - i / len(t) for i in range(len(t))]
+
+            def summed(values: Values, power: int) -> Tensor:
+                return torch.stack([w * v.abs().pow(power).sum() for w, v in zip(weights, values.values())]).sum()
+
+            return summed(gaps, 2) / summed(t, 2) + distance.alpha * summed(gaps, 1) / summed(t, 1)
         case Cosine():
             return 1 - torch.cosine_similarity(a, b, dim=0)
         case _:

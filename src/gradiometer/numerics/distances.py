@@ -100,6 +100,38 @@ class L1:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Elastic:
+    """sum_l w_l |s_l - t_l|^2 / sum_l w_l |t_l|^2 + alpha sum_l w_l |s_l - t_l|_1 / sum_l w_l |t_l|_1 over tensors l.
+
+    The weights w fall linearly from 1 at the first tensor to 1/L at the last: those next to the input tell most about it.
+
+    Args:
+        alpha: weight of the sum of magnitudes.
+
+    References:
+        Deng et al., "TAG: Gradient Attack on Transformer-based Language Models", 2021, arXiv:2103.06819.
+    """
+
+    alpha: float = 1.0
+
+    def against(self, sent: Values) -> Comparison:
+        weights = {name: 1 - i / len(sent) for i, name in enumerate(sent)}
+        squares = sum(w * float(_dot({n: sent[n]}, {n: sent[n]})) for n, w in weights.items())
+        sizes = sum(w * float(_total_magnitude({n: sent[n]})) for n, w in weights.items())
+        square, size = 1 / max(squares, TINY), self.alpha / max(sizes, TINY)
+
+        def compare(simulated: Values) -> tuple[Tensor, dict[str, Tensor]]:
+            values, cotangents = [], {}
+            for name, weight in weights.items():
+                gap = simulated[name] - sent[name]
+                values.append(weight * (square * gap.square().sum() + size * gap.abs().sum()))
+                cotangents[name] = weight * (2 * square * gap + size * gap.sign())
+            return torch.stack(values).sum(), cotangents
+
+        return compare
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cosine:
     """1 - <s, t> / (||s|| ||t||), all tensors flattened into one vector. Blind to the length of the update."""
 

@@ -86,8 +86,10 @@ def _dummies(layout: Layout, count: int, rng: torch.Generator) -> Batch:
     """Noise in the legal range of every field: what an observer without data can feed the model."""
     made = {}
     for name, field in layout.items():
-        if field.kind == "class":
+        if field.kind in ("class", "token"):
             made[name] = torch.randint(field.classes or 2, (count, *field.shape), generator=rng)
+        elif field.kind == "mask":
+            made[name] = torch.ones(count, *field.shape, dtype=torch.long)
         else:
             noise = torch.randn(count, *field.shape, generator=rng)
             pixels = field.kind == "pixels"

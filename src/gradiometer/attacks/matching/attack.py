@@ -11,6 +11,7 @@ from torch import Tensor
 from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update, spawn
 from gradiometer.numerics.distances import Cosine, Distance, SquaredL2
 from gradiometer.numerics.engine import Precision
+from gradiometer.numerics.median import median_filter
 from gradiometer.numerics.priors import Prior, TotalVariation
 
 from .descent import LBFGS, Adam, Descent
@@ -19,7 +20,7 @@ from .problem import Problem, pictures, simulated_client, weighed
 from .search import least, searched
 from .spaces import Pixels, Stage, Unknown
 from .starts import HeadStart, Start, head_start
-from .trial import Budget
+from .trial import Between, Budget, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ class Matching(Attack):
             budget,
             optimizer=self.optimizer,
             halving=self.halving,
-            median_every=self.median_every,
+            between=self._between,
             jobs=self.jobs,
         )
         trials, (best, space) = [one.trial for stage in found for one in stage], least(found)
@@ -208,3 +209,11 @@ class Matching(Attack):
             return problem.pixels(kind, rng, again=again, x=x)
 
         return (Stage(enter=enter),)
+
+    def _between(self, problem: Problem) -> Between | None:
+        """What interrupts the descent of each start."""
+        return None if self.median_every is None else Between(every=self.median_every, change=_median)
+
+
+def _median(trial: Trial) -> None:
+    trial.unknowns[0] = median_filter(trial.unknowns[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,8 +36,11 @@ class Problem:
         engine: the client's simulation, compared with what was sent.
         terms: the priors, prepared.
         labels: [n], or None where they are unknown too.
-        like: a tensor of the pictures' shape, dtype and device.
+        like: a tensor of the unknown's shape, dtype and device.
     """
+
+    shown: ClassVar[str] = "x"
+    """The name in the batch of what priors look at."""
 
     update: Update
     engine: Engine
@@ -63,7 +67,7 @@ class Problem:
         """First unknowns: those of the space, and normal logits where labels are unknown."""
         if self.labels is not None:
             return list(self._space.first)
-        logits = torch.randn(self.like.shape[0], _classes(self.update), generator=rng)
+        logits = torch.randn(self.like.shape[0], classes_of(self.update), generator=rng)
         return [*self._space.first, logits.to(self.like)]
 
     def decode(self, unknowns: Sequence[Tensor]) -> Batch:
@@ -111,7 +115,7 @@ class Problem:
 
         def penalty(batch: Batch, inputs: Inputs) -> Tensor:
             latent = self._space.latent(self.split(held)[0])
-            at = Iterate(x=batch["x"], consensus=consensus, inputs=inputs, latent=latent)
+            at = Iterate(x=batch[self.shown], consensus=consensus, inputs=inputs, latent=latent)
             first, *others = (term.penalty(at) for term in self.terms)
             return sum(others, first)
 
@@ -153,7 +157,7 @@ def pictures(update: Update, name: str, precision: Precision = "auto") -> Tensor
     return weights[0].new_zeros(update.need("batch_size"), *layout["x"].shape, dtype=dtype)
 
 
-def _classes(update: Update) -> int:
+def classes_of(update: Update) -> int:
     classes = update.layout["y"].classes if "y" in update.layout else None
     if not classes:
         raise NotApplicable("unknown labels can only be optimized where the layout says how many classes there are")

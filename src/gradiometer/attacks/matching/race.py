@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import torch
 
-from gradiometer.numerics.median import median_filter
-
 from .descent import Descent
 from .side_by_side import Meeting
 from .trial import Exhausted, Trial
@@ -19,7 +17,6 @@ def race(
     meeting: Meeting,
     *,
     halving: int | None = None,
-    median_every: int | None = None,
 ) -> None:
     """Descends all starts in turns until each has stopped.
 
@@ -28,7 +25,6 @@ def race(
         halving: evaluations after which only the better half of the starts, by their own best objective, goes on; then half of
             these after twice as many, and so on, until one is left. Every round costs the same. A start that stopped by itself
             keeps its rank and is not descended again. None: all go on.
-        median_every: a 3 x 3 median filter every so many evaluations.
 
     References:
         Karnin, Koren, Somekh, Almost Optimal Exploration in Multi-Armed Bandits, 2013 (successive halving).
@@ -53,16 +49,18 @@ def race(
         # A line search takes more evaluations in one start than in another: who is ahead waits at the rung.
         behind = [(trial, steps) for trial, steps in running if rung is None or trial.evaluations < rung]
         for trial, steps in behind:
-            _advance(trial, steps, median_every)
+            _advance(trial, steps)
         running = [(trial, steps) for trial, steps in running if not trial.stopped]
+    for trial in trials:
+        if trial.best and trial.between is not None and trial.between.finish is not None:
+            trial.between.finish(trial)
 
 
-def _advance(trial: Trial, steps: Iterator[None], median_every: int | None) -> None:
-    before = trial.evaluations
+def _advance(trial: Trial, steps: Iterator[None]) -> None:
+    before, between = trial.evaluations, trial.between
     try:
         next(steps)
+        if between is not None and trial.evaluations // between.every > before // between.every:
+            between.change(trial)
     except Exhausted:
         trial.score()
-        return
-    if median_every is not None and trial.evaluations // median_every > before // median_every:
-        trial.unknowns[0] = median_filter(trial.unknowns[0])

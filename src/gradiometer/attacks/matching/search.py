@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from .problem import Problem
 from .race import race
 from .side_by_side import Meeting, side_by_side
 from .spaces import Space, Stage
-from .trial import Budget, Trial
+from .trial import Between, Budget, Trial
 
 
 class Found(NamedTuple):
@@ -33,7 +33,7 @@ def searched(
     *,
     optimizer: Descent,
     halving: int | None,
-    median_every: int | None,
+    between: Callable[[Problem], Between | None],
     jobs: int,
 ) -> list[list[Found]]:
     """Descends every start through every stage.
@@ -41,6 +41,7 @@ def searched(
     Args:
         rngs: one a start.
         budget: of the whole search; its evaluations are for each start.
+        between: what interrupts the descent of a start.
 
     Returns:
         For each stage its starts. Those that a race gave up are not in the next one.
@@ -51,10 +52,10 @@ def searched(
     for number, stage in enumerate(stages):
         left = sum(other.share for other in stages[number:])
         part = _part(budget, stage.share, stage.share / left)
-        entered = [_entered(problem, stage, part, rng, trial) for rng, trial in running]
+        entered = [_entered(problem, stage, part, rng, trial, between) for rng, trial in running]
 
         def descend(trials: list[Trial], meeting: Meeting, chosen: Descent = stage.optimizer or optimizer) -> None:
-            race(trials, chosen, meeting, halving=halving, median_every=median_every)
+            race(trials, chosen, meeting, halving=halving)
 
         # Starts that are ranked share a process.
         side_by_side([one.trial for one in entered], descend, jobs if halving is None else 1, compare=compare)
@@ -87,7 +88,14 @@ def _part(budget: Budget, share: float, of_rest: float) -> Budget:
     return Budget(evaluations=max(1, round(share * budget.evaluations)), seconds=seconds, patience=budget.patience)
 
 
-def _entered(problem: Problem, stage: Stage, budget: Budget, rng: torch.Generator, before: Trial | None) -> Found:
+def _entered(
+    problem: Problem,
+    stage: Stage,
+    budget: Budget,
+    rng: torch.Generator,
+    before: Trial | None,
+    between: Callable[[Problem], Between | None],
+) -> Found:
     best = problem.split(before.best)[0] if before is not None and before.best else None
     space = stage.enter(best, rng)
     within = problem.within(space)
@@ -98,6 +106,7 @@ def _entered(problem: Problem, stage: Stage, budget: Budget, rng: torch.Generato
         project=within.project,
         budget=budget,
         rng=rng,
+        between=between(within),
         values=[] if before is None else list(before.values),
     )
     return Found(trial, space)

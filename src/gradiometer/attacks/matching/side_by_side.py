@@ -20,7 +20,7 @@ from gradiometer.core.children import die_with
 
 from .trial import Trial
 
-KEPT = ("objective", "linearize", "project", "budget", "rng")
+KEPT = ("objective", "linearize", "project", "budget", "rng", "between")
 """Parts of a trial that stay in the process that descends it."""
 
 

@@ -38,6 +38,15 @@ class Budget:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Between:
+    """What is done to the unknowns of a start between its steps, every so many evaluations, and after the last."""
+
+    every: int
+    change: Callable[[Trial], None]
+    finish: Callable[[Trial], None] | None = None
+
+
 @dataclass(kw_only=True)
 class Trial:
     """Holds the current unknowns of one start and remembers the best ones by the attack's own objective.
@@ -48,6 +57,7 @@ class Trial:
         linearize: the update's residual and Jacobian there.
         project: brings unknowns back to their legal values.
         rng: for noise in the descent.
+        between: what interrupts the descent.
     """
 
     unknowns: list[Tensor]
@@ -56,6 +66,7 @@ class Trial:
     project: Callable[[Sequence[Tensor]], list[Tensor]]
     budget: Budget
     rng: torch.Generator
+    between: Between | None = None
     consensus: Tensor | None = None
     evaluations: int = 0
     best: list[Tensor] = field(default_factory=list)
@@ -93,6 +104,11 @@ class Trial:
         if self.unscored:
             self.evaluations += 1
             self._remember(self.objective(self.unknowns, self.consensus, False), self.unknowns)
+
+    def settle(self, unknowns: Sequence[Tensor]) -> None:
+        """These unknowns count instead of the best so far."""
+        self.value = math.inf
+        self._remember(self.objective(unknowns, self.consensus, False), unknowns)
 
     def spend(self, evaluations: int) -> None:
         """Counts work that is worth so many evaluations. The first is always made, however slow the machine.

@@ -82,12 +82,16 @@ class Eager:
             slopes = torch.autograd.grad(outputs, leaves, pulls, materialize_grads=True)
         return Point(value=float(total), distance=float(value), gradient=[slope.contiguous() for slope in slopes])
 
-    def simulated(self, batch: Batch, *, checkpoint: bool = False) -> Mapping[str, Tensor]:
-        """The client's update for this batch, with its graph."""
+    def measure(self, batch: Batch) -> float:
+        """The distance that a batch would leave, without a derivative."""
+        return float(self.compare(self.simulated(batch, graph=False))[0])
+
+    def simulated(self, batch: Batch, *, checkpoint: bool = False, graph: bool = True) -> Mapping[str, Tensor]:
+        """The client's update for this batch, with its graph to the batch."""
         random = self.recipe.mode == "train" or self.recipe.shuffle
         rng = torch.Generator().manual_seed(self.seed) if random else None
         values = simulate(
-            self.model, self.loss, self.recipe, batch, rng=rng, differentiable=True, checkpoint=checkpoint
+            self.model, self.loss, self.recipe, batch, rng=rng, differentiable=graph, checkpoint=checkpoint
         ).values
         return values if self.scale == 1 else {name: self.scale * value for name, value in values.items()}
 
