@@ -24,11 +24,13 @@ from gradiometer.core import (
     Update,
     derive,
 )
-from gradiometer.metrics import score, score_labels, score_presence
+from gradiometer.metrics import score_labels, score_presence, score_words
 
 from . import control, pricing
 from .claims import claims
+from .modality import modality
 from .pictures import fingerprint, save_pictures
+from .quoting import quotes
 from .setup import Setup
 from .targets import Victim
 from .trials import Trial
@@ -127,6 +129,7 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     }
     if folder is not None:
         body |= save_pictures(setup, victim, trial, guess, folder, [e["guess"] for e in body.get("examples", [])])
+    body |= quotes(setup, victim, trial.batch, guess, [e["guess"] for e in body.get("examples", [])])
     return body
 
 
@@ -143,20 +146,25 @@ def judged(setup: Setup, victim: Victim, truth: Batch, guess: Guess, noise: Gues
     """Scores of a guess, and of the blind guess that the same attack makes of pure noise."""
     assert victim.data is not None
     body: Record = {}
-    if "x" in guess or (noise is not None and "x" in noise):
+    kind = modality(victim.data.layout)
+    if kind.field in guess or (noise is not None and kind.field in noise):
         # One path of randomness a batch: every attack and its control meet the same candidates.
         path = (setup.plan.seed, "score", victim.name, number)
         wanted = setup.plan.audit.candidates
-        scores = score(guess, truth, victim.data, rng=derive(*path), candidates=wanted, noise_guess=noise)
+        scores = kind.score(guess, truth, victim.data, rng=derive(*path), candidates=wanted, noise_guess=noise)
         body["examples"] = [asdict(one) for one in scores]
         if noise is not None:
-            blind = score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
+            blind = kind.score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
             body["noise"] = [asdict(one) for one in blind]
     # Granted labels leave nothing to recover of them, but for other properties.
     if "mark" in guess.notes or ("y" in truth and not setup.threat.labels and ("y" in guess or "present" in guess)):
         body["labels"] = asdict(score_labels(guess, truth, victim.data))
         if noise is not None:
             body["noise_labels"] = asdict(score_labels(noise, truth, victim.data))
+    if "bag" in guess:
+        body["words"] = asdict(
+            score_words(guess, truth, victim.data, rng=derive(setup.plan.seed, "words", victim.name, number))
+        )
     if "present" in guess:
         body["presence"] = asdict(score_presence(guess, truth, victim.data))
     return body
@@ -171,8 +179,10 @@ def _decoy(setup: Setup, trial: Trial, folder: Path | None) -> Record:
 
 
 def _control(setup: Setup, trial: Trial, folder: Path | None) -> Record:
-    attack, recipe = setup.attacks[trial.attack], setup.victims[trial.client].client.recipe
-    return control.positive(attack, recipe, setup.threat, setup.plan.seed, setup.plan.audit.device)
+    attack, client = setup.attacks[trial.attack], setup.victims[trial.client].client
+    return control.positive(
+        attack, client.recipe, setup.threat, setup.plan.seed, setup.plan.audit.device, modality(client.layout)
+    )
 
 
 def _defense(setup: Setup, trial: Trial, folder: Path | None) -> Record:

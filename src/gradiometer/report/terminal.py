@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradiometer.audit.schema import Finding, Result, Row, Verdict
 
-from . import figures, words
+from . import figures, quotes, words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,10 +43,14 @@ def render_terminal(result: Result, *, width: int = 100, color: bool = False) ->
             console.print()
             console.print(Text(words.one_line(client), style="bold"))
             console.print(_defenses(rows, console.width))
+    for excerpt in quotes.excerpts(result):
+        _section(console, f"What came back: {words.one_line(excerpt.client)}", _quoted(excerpt))
     metered = [
-        (client.name, words.one_line(words.meter_line(client.meter)), "") for client in result.clients if client.meter
+        (client.name, words.one_line(f"{client.meter.attack}: {words.meter_line(client.meter)}"), "")
+        for client in result.clients
+        if client.meter
     ]
-    _section(console, "Exact recursion, predicted without defense", metered)
+    _section(console, "Exact attacks, predicted without defense", metered)
     advice = [("", words.one_line(f"{a.client}: {a.text}"), "") for a in result.recommendations]
     _section(console, "What to do", advice)
     order = sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity))
@@ -98,6 +102,17 @@ def _finding(finding: Finding) -> list[tuple[str, str, str]]:
     where = ", ".join(part for part in (finding.client, words.defense_name(finding.defense), finding.attack) if part)
     told: list[tuple[str, str, str]] = [(finding.severity, words.one_line(f"{finding.title} ({where})"), style)]
     return [*told, ("", f"fix: {words.one_line(finding.fix)}", "")] if finding.fix else told
+
+
+def _quoted(excerpt: quotes.Excerpts) -> list[tuple[str, str, str]]:
+    """The attacker's best sentence, and what is left of it behind every defense; wrong words stand in brackets."""
+    best = excerpt.lines[0]
+    told = [("truth", quotes.plain(best.truth, mark=False), "bold")] if best.truth else []
+    for quote in best.guesses:
+        style = "red" if quote.leaked else ""
+        text = f"{quotes.plain(quote.guess, mark=quote.rouge_l is not None)}  ({words.defense_name(quote.defense)}: {quotes.told(quote)})"
+        told.append(("▲" if quote.leaked else "●" if best.truth else "◇", words.one_line(text), style))
+    return told
 
 
 def _doubts(result: Result) -> list[tuple[str, str]]:
