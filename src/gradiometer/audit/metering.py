@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gradiometer.core import Threat, Update
 from gradiometer.numerics import meter as reading
@@ -14,6 +14,7 @@ from .targets import Victim, dry_round
 ORDER = ("exact", "partial", "not")
 
 
+@runtime_checkable
 class Metered(Protocol):
     """An attack that predicts what it would reach."""
 

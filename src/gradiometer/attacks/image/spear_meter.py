@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,8 +12,8 @@ from gradiometer.numerics.layers import Layer
 from gradiometer.numerics.meter import Meter, Reading
 from gradiometer.numerics.span import Span
 
-ROWS = 10
-"""Live rows an example from which on most starts of the search arrive."""
+ROWS, MORE = 6, 0.5
+"""Live rows an example from which on most starts of the search arrive: 6, and one more for every two examples."""
 SHARP = 4e-5
 """Predicted standard deviation of an entry, in units of the normalized picture, up to which pictures have 100 dB. On development
 batches the prediction was 1.0 to 1.9 times what the attack then told."""
@@ -20,12 +22,13 @@ batches the prediction was 1.0 to 1.9 times what the attack then told."""
 def predict(update: Update, layer: Layer, seen: Span) -> Meter:
     """The meter of a batch whose span was read."""
     live = int((seen.left.norm(dim=1) > 1e-12).sum())
+    needed = math.ceil(seen.rank * (ROWS + MORE * seen.rank))
     error = float(seen.noise.median() / seen.values[-1]) * layer.inputs**0.5
     reading = Reading(
         where=layer.name,
         shape=(layer.inputs,),
         unknowns=seen.rank,
-        missing=max(0, ROWS * seen.rank - live),
+        missing=max(0, needed - live),
         closed=False,
         rank=seen.rank,
         gap=seen.gap,
@@ -42,7 +45,7 @@ def predict(update: Update, layer: Layer, seen: Span) -> Meter:
             layers=(reading,),
         )
     if reading.missing:
-        reason = f"layer {layer.name!r} has {live} live rows for {seen.rank} examples, and {ROWS} each are needed"
+        reason = f"layer {layer.name!r} has {live} live rows for {seen.rank} examples, and about {needed} are needed"
     elif error > SHARP:
         reason = f"noise in the gradient leaves an error of {error:.1g} in each entry of a picture"
     return Meter(
