@@ -10,7 +10,12 @@ import torch
 
 from gradiometer.core import Batch, Data, Guess
 
+from .card import MetricCard
 from .score_text import sentences
+
+word_overlap_card = MetricCard(
+    summary="Share of the tokens that a guess or a batch holds which both hold, wherever they stand.", leak="higher"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,7 @@ def score_words(guess: Guess, truth: Batch, data: Data, *, rng: torch.Generator)
         random = bag(data.public.take(drawn))
         counts = Counter(token for tokens in sentences(data.public) for token in tokens)
         blind = [random, {token for token, _ in counts.most_common(len(random))}]
-    return WordScore(overlap=overlap(told, said), blind=max(overlap(one, said) for one in blind), exact=told == said)
+    return WordScore(overlap=word_overlap(told, said), blind=max(word_overlap(one, said) for one in blind), exact=told == said)
 
 
 def bag(batch: Batch) -> set[int]:
@@ -44,6 +49,6 @@ def bag(batch: Batch) -> set[int]:
     return {token for tokens in sentences(batch) for token in tokens}
 
 
-def overlap(one: Set[int], other: Set[int]) -> float:
+def word_overlap(one: Set[int], other: Set[int]) -> float:
     """Jaccard's index: what both hold over what either holds; 1 for two empty sets."""
     return len(one & other) / len(one | other) if one or other else 1.0
