@@ -41,7 +41,9 @@ def score_words(guess: Guess, truth: Batch, data: Data, *, rng: torch.Generator)
         random = bag(data.public.take(drawn))
         counts = Counter(token for tokens in sentences(data.public) for token in tokens)
         blind = [random, {token for token, _ in counts.most_common(len(random))}]
-    return WordScore(overlap=word_overlap(told, said), blind=max(word_overlap(one, said) for one in blind), exact=told == said)
+    return WordScore(
+        overlap=word_overlap(told, said), blind=max(word_overlap(one, said) for one in blind), exact=told == said
+    )
 
 
 def bag(batch: Batch) -> set[int]:
