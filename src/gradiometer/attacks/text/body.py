@@ -62,9 +62,7 @@ class Body:
     @property
     def causal(self) -> bool:
         """Whether the first token is blind to later ones, in everything that enters a map."""
-        model = self._models[torch.float64]
-        seen = [_linear_inputs(model, torch.tensor([[0, 0, last]])) for last in (0, 1)]
-        return all(torch.equal(seen[0][name][0][:, 0], seen[1][name][0][:, 0]) for name in seen[0])
+        return causal(self._models[torch.float64])
 
     def inputs(
         self,
@@ -146,6 +144,12 @@ def readers(model: nn.Module, values: Mapping[str, Tensor], most: int | None = N
             )
         )
     return found
+
+
+def causal(model: nn.Module, values: Mapping[str, Tensor] | None = None, most: int | None = None) -> bool:
+    """Whether the first token is blind to later ones, in everything that enters a map; arguments as for `readers`."""
+    seen = [_linear_inputs(model, torch.tensor([[0, 0, last]]), values, most) for last in (0, 1)]
+    return all(torch.equal(seen[0][name][0][:, 0], seen[1][name][0][:, 0]) for name in seen[0])
 
 
 def _linear_inputs(
