@@ -163,7 +163,7 @@ def pair(number: int, half: str, *, verbose: bool) -> tuple[str, str, bool, floa
     if verbose:
         ranks = [(one.where, one.rank, round(one.gap, 1)) for one in reading.layers]
         mark = " " if (reading.verdict == "exact") == done else "!"
-        noise = "" if reading.noise is None else f", until noise {reading.noise:.1e}"
+        noise = "" if reading.noise is None else f", until noise {reading.noise[0]:.1e}, ends by {reading.noise[1]:.1e}"
         print(
             f"{mark} {number} {told}, {guard if type(guard) is not Defense else 'no defense'}: {reading.verdict} "
             f"({reading.reason}){noise} {ranks}; solved {done} {why} {time.process_time() - start:.1f} s",

@@ -102,7 +102,7 @@ def test_costs_and_the_meter_are_told(result: Result) -> None:
     assert meter
     assert (meter.verdict, meter.attack) == ("exact", "DAGER")
     assert meter.noise
-    assert 1e-7 < meter.noise < 1
+    assert 1e-8 < meter.noise[0] < meter.noise[1] < 1
 
 
 def test_every_report_quotes_what_came_back(result: Result) -> None:

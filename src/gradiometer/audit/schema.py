@@ -50,8 +50,8 @@ class MeterLayer(Record):
 class Meter(Record):
     """What the best exact attack is predicted to reach on an undefended update of this client; `examples` 0: not read.
 
-    `noise`: from which standard deviation of an entry on, in units of the gradient's root mean square, exactness is
-    predicted to end.
+    `noise`: up to which standard deviation of an entry, in units of the gradient's root mean square, exactness is predicted
+    to survive, and at which it has ended.
     """
 
     verdict: Literal["exact", "partial", "not"]
@@ -59,7 +59,7 @@ class Meter(Record):
     examples: int = 0
     layers: list[MeterLayer] = Field(default_factory=list)
     attack: str = "Recursive"
-    noise: float | None = None
+    noise: tuple[float, float] | None = None
 
 
 class ClientInfo(Record):

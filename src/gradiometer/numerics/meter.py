@@ -38,12 +38,12 @@ class Meter:
         reason: where it ends, and why.
         examples: the batch size that was counted with, read off the spectrum where it was not given; 0: unknown.
         layers: from the head to the input; of a span attack in the order in which it reads them.
-        noise: from which standard deviation of an entry on, in units of the gradient's root mean square, exactness is
-            predicted to end; None: not predicted.
+        noise: up to which standard deviation of an entry, in units of the gradient's root mean square, exactness is predicted
+            to survive, and at which it has ended; None: not predicted.
     """
 
     verdict: Verdict
     reason: str
     examples: int
     layers: tuple[Reading, ...]
-    noise: float | None = None
+    noise: tuple[float, float] | None = None

@@ -101,7 +101,9 @@ def meter_line(meter: Meter) -> str:
             f"; a batch of {meter.examples}, read off rank {seen.rank} of {seen.where} (gap {count(round(seen.gap))})"
         )
     if meter.noise is not None:
-        told += f"; noise of {meter.noise:.1g} of the gradient’s root mean square is predicted to end that"
+        survives, ends = (f"{level:.1g}" for level in meter.noise)
+        told += f"; it should survive noise of {survives} of the gradient’s root mean square"
+        told += f" and end by {ends}" if ends != survives else " and no more"
     if not meter.reason:
         return told
     return f"{told}; {meter.reason}: from there by descent" if meter.verdict == "exact" else f"{told}: {meter.reason}"

@@ -53,7 +53,7 @@ def predict(update: Update, layer: Layer, seen: Span) -> Meter:
         reason=reason,
         examples=seen.rank,
         layers=(reading,),
-        noise=None if reason else limit,
+        noise=None if reason else (limit, limit),
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable, Update, Values, derive, in_mode
 from gradiometer.numerics.meter import Meter, Reading, Verdict
-from gradiometer.numerics.span import CLEAR, ROOM, Outline, outline
+from gradiometer.numerics.span import CLEAR, ROOM, STEP, Outline, outline
 
 from .body import Reader, causal, readers
 
@@ -76,11 +76,14 @@ def predict(update: Update, values: Values) -> Meter:
         told = f"an encoder's {examples} sentences are put together by a search that often misses some"
         verdict, reason, noise = "partial", f"tokens are told at their places; {told}", None
     layers = tuple(one.reading for one in seen)
-    return Meter(verdict=verdict, reason=reason, examples=examples, layers=layers, noise=noise)
+    return Meter(verdict=verdict, reason=reason, examples=0, layers=layers, noise=noise)  # a rank counts tokens
 
 
-def _judged(alone: list[Seen], together: list[Seen], examples: int) -> tuple[Verdict, str, float | None]:
-    """The verdict, where it ends and why, and the noise that would end an exact one."""
+Judged = tuple[Verdict, str, tuple[float, float] | None]
+
+
+def _judged(alone: list[Seen], together: list[Seen], examples: int) -> Judged:
+    """The verdict, where it ends and why; of an exact one, the noise that it survives and the noise that ends it."""
     for part, what in ((alone, "alone"), (together, "in their context")):
         if not part:
             return "not", f"no gradient was sent of a map of the first block that reads tokens {what}", None
@@ -98,7 +101,9 @@ def _judged(alone: list[Seen], together: list[Seen], examples: int) -> tuple[Ver
         told = f"the gap of {second.reader.name!r}, {second.outline.gap:.0f}, lets other sentences pass where {tokens} tokens stand"
         return "partial", f"tokens are told at their places; {told}", None
     alike = [one.outline.drowns for one in together if one.outline.rank == tokens and one.clear]
-    return "exact", "", min(first.outline.drowns / CLEAR, max(alike) / crowd)
+    # Weak directions of tokens in their context go first; with those of tokens at their places everything is gone.
+    ends = first.outline.drowns / STEP
+    return "exact", "", (min(first.outline.drowns / CLEAR, max(alike) / crowd), ends)
 
 
 def _seen(reader: Reader, gradient: Tensor) -> Seen:
