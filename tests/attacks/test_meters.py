@@ -10,7 +10,18 @@ from torch import nn
 
 from gradiometer.attacks.image import SPEAR
 from gradiometer.attacks.text import DAGER
-from gradiometer.core import Client, Data, Defense, NotApplicable, Recipe, Update, derive, play, sequence_cross_entropy
+from gradiometer.core import (
+    Client,
+    Data,
+    Defense,
+    NotApplicable,
+    Recipe,
+    Update,
+    derive,
+    next_token_cross_entropy,
+    play,
+    sequence_cross_entropy,
+)
 from gradiometer.data import notes
 from gradiometer.defenses import Clip, GaussianNoise, Prune
 from gradiometer.metrics import score_text
@@ -125,3 +136,14 @@ def test_the_informed_meter_decodes_first(data: Data) -> None:
     update = text(data)
     assert replace(DAGER(), channel=channel).meter(update).verdict == DAGER().meter(update).verdict
     assert torch.is_grad_enabled()
+
+
+def test_a_clip_hides_the_last_tokens_of_a_language_model(data: Data) -> None:
+    layout = {name: field for name, field in data.layout.items() if name != "y"}
+    model = gpt(layout["input_ids"].classes or 0, 20, width=64, depth=2)
+    client = Client(model=model, layout=layout, loss=next_token_cross_entropy, recipe=Recipe(examples=1))
+    update, guard = play(client, data.private.take([0]), rng=derive(0)), Clip(bound=1e-3)
+    assert DAGER().meter(update).verdict == "exact"
+    reading = replace(DAGER(), channel=guard.channel()).meter(update)
+    assert reading.verdict == "partial"
+    assert "predicted last" in reading.reason

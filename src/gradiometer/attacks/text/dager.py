@@ -20,6 +20,7 @@ from gradiometer.core import (
     Values,
     simulate,
 )
+from gradiometer.numerics.channels import NoisyDirection, Rescaled
 from gradiometer.numerics.meter import Meter
 
 from .body import Body
@@ -118,7 +119,8 @@ class DAGER(Attack):
             MissingKnowledge: the model is withheld. NotApplicable: it does not take tokens.
         """
         update = update.to("cpu")
-        return predict(update, update.values if self.channel is None else self.channel.decode(update.values))
+        values = update.values if self.channel is None else self.channel.decode(update.values)
+        return predict(update, values, scaled=isinstance(self.channel, Rescaled | NoisyDirection))
 
     def _guess(
         self,

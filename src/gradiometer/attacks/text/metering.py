@@ -16,8 +16,10 @@ FRONT = 4
 """Inputs of linear maps that are looked at: those of one block."""
 ROUNDED = 1e-5
 """Share of the gradient's norm above which what lies beside the span is no rounding of a single-precision client but noise."""
-SPARSE = 0.05
+SPARSE = 0.2
 """Share of zeros, in rows and columns that are not all zero, from which on what is left combines the inputs no more."""
+CHANCE = 3.0
+"""Tokens that may pass by chance: most of them are denied by what would have to follow."""
 SEVERAL = 4
 """Sentences of an encoder that the exchange of tokens mostly finds; more were not measured."""
 
@@ -54,12 +56,15 @@ class Seen:
         )
 
 
-def predict(update: Update, values: Values) -> Meter:
+def predict(update: Update, values: Values, *, scaled: bool) -> Meter:
     """The meter of a text update.
 
     Tokens at their places follow where the span of what reads them alone ends clearly; sentences, where so does that of what reads
     them in their context, and tells at least as many apart. A gap g leaves a tolerance of 1 / g, so that of the T b tokens
-    that are tried behind beginnings of b sentences with T tokens about T b / g pass by chance: fewer than one may.
+    that are tried behind beginnings of b sentences with T tokens about T b / g pass by chance: a few may.
+
+    Args:
+        scaled: whether a defense changed the gradient's size, from which a language model's last tokens follow.
     """
     model = update.need("model")
     try:
@@ -75,6 +80,9 @@ def predict(update: Update, values: Values) -> Meter:
     if verdict == "exact" and not grows and examples > SEVERAL:
         told = f"an encoder's {examples} sentences are put together by a search that often misses some"
         verdict, reason, noise = "partial", f"tokens are told at their places; {told}", None
+    if verdict == "exact" and scaled and "y" not in update.layout:
+        told = "the last ones follow from the gradient's size, which the defense changed"
+        verdict, reason, noise = "partial", f"all tokens are told but those that are predicted last: {told}", None
     layers = tuple(one.reading for one in seen)
     return Meter(verdict=verdict, reason=reason, examples=0, layers=layers, noise=noise)  # a rank counts tokens
 
@@ -91,7 +99,7 @@ def _judged(alone: list[Seen], together: list[Seen], examples: int) -> Judged:
     if not first.clear:
         return "not", _unclear(first), None
     tokens = second.outline.rank
-    crowd = max(CLEAR, tokens * (examples or tokens**0.5))
+    crowd = max(CLEAR, tokens * (examples or tokens**0.5) / CHANCE)
     if not second.clear:
         return "partial", f"tokens are told at their places, and {_unclear(second)}", None
     if tokens < first.outline.rank:
