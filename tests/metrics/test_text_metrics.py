@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from gradiometer.core import BadInput, Batch, Data, Guess, Unsupported, derive
 from gradiometer.data import notes
-from gradiometer.metrics import blind_sentences, rouge_l, rouge_n, score_text, token_accuracy
+from gradiometer.metrics import (
+    blind_sentences,
+    in_common,
+    rouge_l,
+    rouge_n,
+    score_text,
+    score_words,
+    token_accuracy,
+)
 
 
 def test_rouge_by_hand() -> None:
@@ -31,6 +41,16 @@ def test_rouge_by_hand() -> None:
 def test_rouge_l_is_symmetric_and_finds_the_longest_subsequence() -> None:
     one, other = list("abcbdab"), list("bdcaba")
     assert rouge_l(one, other) == rouge_l(other, one) == pytest.approx(2 * 4 / 13)
+
+
+def test_what_is_in_common_is_a_longest_subsequence() -> None:
+    one, other = list("abcbdab"), list("bdcaba")
+    marks = in_common(one, other)
+    kept, rest = [letter for letter, mark in zip(one, marks) if mark], iter(other)
+    assert sum(marks) == 4
+    assert all(letter in rest for letter in kept)
+    assert in_common(["a", "b"], ["b"]) == [False, True]
+    assert in_common([], ["b"]) == []
 
 
 def test_token_accuracy_counts_missing_places() -> None:
@@ -86,3 +106,32 @@ def test_blind_sentences_come_from_public_data_only(data: Data) -> None:
     assert len(set(blind["common"])) == 1
     alone = Data(private=data.private, layout=data.layout)
     assert blind_sentences(2, alone, rng=derive(0)) == {"nothing": [(), ()]}
+
+
+def test_a_sentence_is_identified_among_others_and_noise_is_a_baseline(data: Data) -> None:
+    truth = data.private.take(slice(0, 3))
+    right = score_text(guess_of(truth), truth, data, rng=derive(0), candidates=50)
+    assert all(score.identified and score.rank == 1 and score.candidates == 50 for score in right)
+    wrong = score_text(guess_of(data.private.take([7, 8, 9])), truth, data, rng=derive(0), candidates=50)
+    assert not any(score.identified for score in wrong)
+    same = score_text(guess_of(truth), truth, data, rng=derive(0), noise_guess=guess_of(truth))
+    assert all(score.gain == 0 and score.blind_name == "noise" and score.noise_rouge_l == 1 for score in same)
+
+
+def test_the_likeliest_sentence_is_a_chain_of_public_neighbors(data: Data) -> None:
+    assert data.public is not None
+    likely = blind_sentences(2, data, rng=derive(0))["likely"]
+    assert likely[0] == likely[1]
+    pairs = {pair for row in data.public["input_ids"].tolist() for pair in pairwise(row)}
+    assert all(pair in pairs for pair in pairwise(likely[0]))
+
+
+def test_words_are_scored_against_the_commonest(data: Data) -> None:
+    truth = data.private.take(slice(0, 4))
+    said = truth["input_ids"][truth["attention_mask"].bool()].unique()
+    right = score_words(Guess(tensors={"bag": said}), truth, data, rng=derive(0))
+    assert (right.overlap, right.exact) == (1.0, True)
+    assert 0 < right.blind < 1
+    half = score_words(Guess(tensors={"bag": said[::2]}), truth, data, rng=derive(0))
+    assert half.overlap == pytest.approx(len(said[::2]) / len(said))
+    assert not half.exact

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradiometer.core import derive
-from gradiometer.numerics.span import span
+from gradiometer.numerics.span import outline, span
 from gradiometer.numerics.sparse_directions import Basis, descend, independent, polish
 from gradiometer.numerics.sparse_factors import search
 
@@ -48,6 +48,29 @@ def test_a_rank_is_no_larger_than_asked_and_nothing_has_none() -> None:
     assert span(deltas @ joint, rank=3).rank == 3
     assert span(deltas @ joint, most=2).rank <= 2
     assert span(torch.zeros(4, 6)).rank == 0
+
+
+@pytest.mark.parametrize("examples", [5, 100])
+def test_an_outline_of_a_large_gradient_has_the_rank_of_the_whole(examples: int) -> None:
+    rng = derive(3, examples)
+    gradient = (torch.randn(900, examples, generator=rng) @ torch.randn(examples, 600, generator=rng)).float()
+    seen = outline(gradient, derive(4))
+    assert seen.rank == outline(gradient.T, derive(4)).rank == examples
+    assert seen.gap > 1e3
+    assert not seen.full
+    whole = span(gradient, rank=examples)
+    assert seen.least == pytest.approx(float(whole.values[-1]) / float(gradient.norm()), rel=0.7)
+
+
+def test_noise_drowns_a_span_where_the_outline_says() -> None:
+    rng = derive(5)
+    gradient = torch.randn(200, 6, generator=rng, dtype=torch.float64) @ torch.randn(
+        6, 150, generator=rng, dtype=torch.float64
+    )
+    size, limit = float(gradient.square().mean().sqrt()), outline(gradient, derive(6)).drowns
+    for times, kept in ((0.03, True), (3.0, False)):
+        noise = times * limit * size * torch.randn(200, 150, generator=rng, dtype=torch.float64)
+        assert (outline(gradient + noise, derive(6)).gap > 20) is kept
 
 
 def test_descent_finds_the_sparse_vectors_of_a_subspace() -> None:

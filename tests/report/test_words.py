@@ -93,6 +93,12 @@ def test_thresholds(level: str, threshold: str, reached: bool) -> None:
     assert words.at_least(level, threshold) is reached  # type: ignore[arg-type]
 
 
+def test_a_meter_that_foresees_noise_says_how_much() -> None:
+    told = "exact reconstruction is predicted; it should survive noise of 0.0004 of the gradient’s root mean square"
+    assert words.meter_line(Meter(verdict="exact", noise=(0.00043, 0.02))) == f"{told} and end by 0.02"
+    assert words.meter_line(Meter(verdict="exact", noise=(0.00043, 0.00043))) == f"{told} and no more"
+
+
 def test_the_meter_in_words() -> None:
     layer = MeterLayer(where="layer4.1.conv2", shape=[512, 4, 4], unknowns=64, missing=0, rank=64, gap=30000.4)
     read = Meter(verdict="exact", examples=4, layers=[layer])

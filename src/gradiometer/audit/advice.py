@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from .evidence import Evidence
 from .ranking import cost_words, price, ranked
-from .schema import Cell, Finding, Recommendation, Row
+from .schema import Cell, Estimate, Finding, Recommendation, Row
 from .setup import UNDEFENDED
 
 STRONGER = "try a stronger setting of the defenses listed, larger local batches, or several local steps between updates"
 
 
 def findings(rows: list[Row], cells: list[Cell], threat: str) -> list[Finding]:
-    """One finding a row whose pictures leak, one whose labels leak, one whose cases can be told; the gravest first."""
-    found = [_pictures(row, threat) for row in rows if row.verdict == "LEAKS"]
-    found += [finding for row in rows for of in (_labels, _presence) if (finding := of(row, cells))]
+    """One finding a row whose examples leak, one whose labels or words leak, one whose cases can be told; the gravest first."""
+    found = [_examples(row, threat) for row in rows if row.verdict == "LEAKS"]
+    found += [finding for row in rows for of in (_labels, _words, _presence) if (finding := of(row, cells))]
     order = ("critical", "high", "medium", "low", "none")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
@@ -47,14 +47,14 @@ def _through(defense: str) -> str:
     return "undefended updates" if defense == UNDEFENDED else f"updates behind {defense}"
 
 
-def _pictures(row: Row, threat: str) -> Finding:
+def _examples(row: Row, threat: str) -> Finding:
     assert row.rate is not None
     who = f"{row.worst_attack}{', by an attacker who knows the defense' if row.worst_informed else ''}"
     defended = row.defense != UNDEFENDED
     return Finding(
-        id="recovered-pictures",
+        id=f"recovered-{row.examples}",
         severity=row.level,
-        title=f"Private pictures come back from {_through(row.defense)}",
+        title=f"Private {row.examples} come back from {_through(row.defense)}",
         detail=f"{row.rate.value:.0%} of {row.rate.n} examples are recovered and identified under the threat {threat}; "
         f"{row.blind_rate or 0:.0%} from pure noise. Strongest attack: {who}.",
         client=row.client,
@@ -69,12 +69,10 @@ def _pictures(row: Row, threat: str) -> Finding:
 
 def _labels(row: Row, cells: list[Cell]) -> Finding | None:
     """Labels leak where their overlap is above that of the best blind guess with confidence."""
-    mine = [c for c in cells if (c.client, c.defense) == (row.client, row.defense) and c.status == "ok" and c.labels]
-    pairs = [(c, c.labels, c.blind_labels) for c in mine if c.labels and c.blind_labels]
-    leaking = [pair for pair in pairs if pair[1].lower > pair[2].value]
-    if not leaking:
+    found = _told(row, [(c, c.labels, c.blind_labels) for c in cells])
+    if found is None:
         return None
-    best, labels, blind = max(leaking, key=lambda pair: pair[1].value)
+    best, labels, blind = found
     return Finding(
         id="recovered-labels",
         severity="medium",
@@ -87,6 +85,39 @@ def _labels(row: Row, cells: list[Cell]) -> Finding | None:
         rate=labels,
         fix="add noise to the last layer's gradient, or aggregate securely over many clients; dropping its bias does not help",
     )
+
+
+def _words(row: Row, cells: list[Cell]) -> Finding | None:
+    """As labels do: by how much of the batch's vocabulary is named, and no other word."""
+    found = _told(row, [(c, c.words, c.blind_words) for c in cells])
+    if found is None:
+        return None
+    best, words, blind = found
+    return Finding(
+        id="recovered-words",
+        severity="medium",
+        title=f"Which words were said is read off {_through(row.defense)}",
+        detail=f"The words that are named agree with those of a batch by {words.value:.0%} (both over either), where the "
+        f"best blind guess has {blind.value:.0%}. Attack: {best.attack}{', informed' if best.informed else ''}.",
+        client=row.client,
+        defense=row.defense,
+        attack=best.attack,
+        rate=words,
+        fix="freeze the token embedding, or aggregate securely over many clients: rows of unused words must not stand out",
+    )
+
+
+def _told(
+    row: Row, figures: list[tuple[Cell, Estimate | None, Estimate | None]]
+) -> tuple[Cell, Estimate, Estimate] | None:
+    """Of a row's cells, their figure and the blind one, the best that is above the blind one with confidence."""
+    leaking = [
+        (cell, seen, blind)
+        for cell, seen, blind in figures
+        if seen and blind and (cell.client, cell.defense) == (row.client, row.defense)
+        if cell.status == "ok" and seen.lower > blind.value
+    ]
+    return max(leaking, key=lambda one: one[1].value, default=None)
 
 
 def _presence(row: Row, cells: list[Cell]) -> Finding | None:

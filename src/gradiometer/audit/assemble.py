@@ -10,11 +10,12 @@ from typing import Any
 
 from gradiometer.core import Threat, trainable
 
-from . import advice, showing, summaries
+from . import advice, quoting, showing, summaries
 from .checks import examine
-from .criteria import CLEAR, GAIN, worst
+from .criteria import worst
 from .evidence import Evidence, Record
 from .metering import metered
+from .modality import modality
 from .schema import Check, ClientInfo, DataInfo, Result, Row, ThreatInfo, Verdict
 from .setup import Setup
 from .spelling import spell
@@ -72,8 +73,9 @@ def assemble(
         findings=problems,
         recommendations=recommended,
         gallery=pictures,
+        quotes=quoting.quoted(setup, evidence, rows),
         controls=[summaries.control(key, record) for key, record in evidence.controls.items()],
-        checks=[*found.checks, *hashes, _criterion()],
+        checks=[*found.checks, *hashes, *_criteria(setup)],
         not_tried=advice.not_tried(evidence, [*found.not_tried, *_uninformed(setup)]),
     )
 
@@ -83,6 +85,7 @@ def _row(setup: Setup, evidence: Evidence, found: Any, client: str, defense: str
     settings = {} if guard is None else spell(guard)
     price = summaries.cost(evidence, client, defense)
     row = judge(evidence, found, client, defense, setup.plan.audit.tolerance, settings, price)
+    row.examples = modality(victim.client.layout).many
     if victim.data is None:
         row.reasons = [
             "a captured update comes without the truth to compare with: attacks' claims are listed, not judged",
@@ -99,8 +102,7 @@ def _claims(evidence: Evidence, client: str) -> list[str]:
             claim, parts = record["claims"], []
             if "labels" in claim:
                 parts.append(f"labels {claim['labels']}")
-            if claim["pictures"]:
-                parts.append(f"{claim['pictures']} pictures")
+            parts += [f"{claim[what]} {what}" for what in ("pictures", "sentences", "words") if claim.get(what)]
             if claim["mismatch"] is not None:
                 blind = "" if claim["noise_mismatch"] is None else f" (from pure noise: {claim['noise_mismatch']:.3g})"
                 parts.append(f"they leave {claim['mismatch']:.3g} of the update unexplained{blind}")
@@ -161,6 +163,6 @@ def _uninformed(setup: Setup) -> list[str]:
     ]
 
 
-def _criterion() -> Check:
-    text = f"a picture leaks if it is identified among the candidates and beats the best blind guess by {GAIN:g} dB; critical from {CLEAR:g} dB PSNR"
-    return Check(name="leak criterion", ok=True, detail=text)
+def _criteria(setup: Setup) -> list[Check]:
+    kinds = {kind.many: kind for victim in setup.victims.values() for kind in (modality(victim.client.layout),)}
+    return [Check(name="leak criterion", ok=True, detail=kind.criterion) for kind in kinds.values()]

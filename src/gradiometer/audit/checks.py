@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from gradiometer.core import Threat
 from gradiometer.numerics.intervals import clopper_pearson, clustered_rate
 
-from .criteria import learns, picture_level
+from .criteria import learns
 from .evidence import Case, Evidence, Record
 from .generators import generator_problems
+from .modality import level_of
 from .schema import Check
 from .setup import UNDEFENDED
 
@@ -67,12 +68,12 @@ def examine(evidence: Evidence, threat: Threat, *, controls: bool) -> Findings:
 def _case_problems(evidence: Evidence, case: Case, *, controls: bool) -> Iterator[str]:
     records = evidence.ok(case)
     yield from _objective(records)
-    # One label may agree by chance; pictures cannot, and neither can several batches of labels.
+    # One label may agree by chance; whole examples cannot, and neither can several batches of labels.
     if all(record["ignores"] for record in records) and ("examples" in records[0] or len(records) >= 5):
         yield "its guess does not depend on the update"
     yield from _blind(evidence, case, records)
     decoy = evidence.decoys.get((case.client, case.attack))
-    if decoy is not None and any(picture_level(score) == "critical" for score in decoy.get("examples", ())):
+    if decoy is not None and any(level_of(score) == "critical" for score in decoy.get("examples", ())):
         yield "it shows a batch whose update it was not given: it knows the truth from elsewhere"
     if not all(record["unaltered"] for record in records):
         yield "its guess was altered after it was returned"
@@ -94,7 +95,7 @@ def _objective(records: list[Record]) -> Iterator[str]:
 
 def _blind(evidence: Evidence, case: Case, records: list[Record]) -> Iterator[str]:
     """A guess from pure noise must not be a leak; if it is, the attack has the truth from elsewhere."""
-    levels = [(batch, picture_level(score)) for batch, score in evidence.examples(case, "noise")]
+    levels = [(batch, level_of(score)) for batch, score in evidence.examples(case, "noise")]
     if levels:
         hits = [float(level != "none") for _, level in levels]
         often = clustered_rate(hits, [batch for batch, _ in levels], "lower").lower > BLIND_LEAKS

@@ -8,14 +8,19 @@ import torch
 
 from gradiometer.core import Batch, Guess, Update, derive, simulate
 
+from .modality import modality
+
 
 def claims(update: Update, guess: Guess, noise: Guess | None) -> dict[str, Any]:
-    """The labels that the attack claims, and how much of the update its guess leaves unexplained.
+    """The examples and labels that the attack claims, and how much of the update its guess leaves unexplained.
 
     `mismatch` is ||simulated - sent||² / ||sent||² of the guess put back through the client's code: 0 explains all, 1 is
     no better than nothing. `noise_mismatch` is that of the attack's guess from pure noise.
     """
-    told: dict[str, Any] = {"pictures": len(guess["x"]) if "x" in guess else 0}
+    kind = modality(update.layout)
+    told: dict[str, Any] = {kind.many: len(guess[kind.field]) if kind.field in guess else 0}
+    if "bag" in guess:
+        told["words"] = len(guess["bag"])
     if "y" in guess:
         told["labels"] = guess["y"].tolist()
     labels = guess.tensors.get("y", update.labels)
@@ -28,9 +33,13 @@ def claims(update: Update, guess: Guess, noise: Guess | None) -> dict[str, Any]:
 def _mismatch(update: Update, guess: Guess, labels: torch.Tensor | None) -> float | None:
     if update.model is None or update.loss is None or update.recipe is None:
         return None
-    if "x" not in guess or labels is None or len(labels) != len(guess["x"]):
+    needed = [name for name in update.layout if name != "y"]
+    if any(name not in guess for name in needed):
         return None
-    batch = Batch(x=guess["x"], y=labels)
+    inputs = Batch({name: guess[name] for name in needed})
+    if "y" in update.layout and (labels is None or len(labels) != inputs.size):
+        return None
+    batch = inputs.replace(y=labels) if labels is not None and "y" in update.layout else inputs
     sent = simulate(update.model, update.loss, update.recipe, batch, rng=derive(0, "claims")).values
     error = sum(float((sent[name] - value).square().sum()) for name, value in update.values.items())
     return error / max(sum(float(value.square().sum()) for value in update.values.values()), 1e-30)

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from gradiometer.core import (
     Update,
     derive,
 )
-from gradiometer.metrics import score, score_labels, score_presence
+from gradiometer.metrics import score_labels, score_presence, score_words
 from gradiometer.numerics.generators import Generator
 
 from . import control, pricing
 from .claims import claims
 from .generators import GENERATIVE, generator_of, looked_at, named
+from .modality import modality
 from .pictures import fingerprint, save_pictures
+from .quoting import quotes
 from .setup import UNDEFENDED, Setup
 from .targets import Victim
 from .trials import Trial
@@ -132,6 +135,7 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     }
     if folder is not None:
         body |= save_pictures(setup, victim, trial, guess, folder, [e["guess"] for e in body.get("examples", [])])
+    body |= quotes(setup, victim, trial.batch, guess, [e["guess"] for e in body.get("examples", [])])
     return body
 
 
@@ -161,21 +165,27 @@ def judged(
     """Scores of a guess, and of the blind guess that the same attack makes of pure noise."""
     assert victim.data is not None
     body: Record = {}
-    if "x" in guess or (noise is not None and "x" in noise):
+    kind = modality(victim.data.layout)
+    if kind.field in guess or (noise is not None and kind.field in noise):
         # One path of randomness a batch: every attack and its control meet the same candidates.
         path = (setup.plan.seed, "score", victim.name, number)
         wanted = setup.plan.audit.candidates
         rng = derive(*path)
-        scores = score(guess, truth, victim.data, rng=rng, candidates=wanted, noise_guess=noise, generator=generator)
+        of = kind.score if generator is None else partial(kind.score, generator=generator)
+        scores = of(guess, truth, victim.data, rng=rng, candidates=wanted, noise_guess=noise)
         body["examples"] = [asdict(one) for one in scores]
         if noise is not None:
-            blind = score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
+            blind = kind.score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
             body["noise"] = [asdict(one) for one in blind]
     # Granted labels leave nothing to recover of them, but for other properties.
     if "mark" in guess.notes or ("y" in truth and not setup.threat.labels and ("y" in guess or "present" in guess)):
         body["labels"] = asdict(score_labels(guess, truth, victim.data))
         if noise is not None:
             body["noise_labels"] = asdict(score_labels(noise, truth, victim.data))
+    if "bag" in guess:
+        body["words"] = asdict(
+            score_words(guess, truth, victim.data, rng=derive(setup.plan.seed, "words", victim.name, number))
+        )
     if "present" in guess:
         body["presence"] = asdict(score_presence(guess, truth, victim.data))
     return body
@@ -192,7 +202,8 @@ def _decoy(setup: Setup, trial: Trial, folder: Path | None) -> Record:
 def _control(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     victim, attack = setup.victims[trial.client], setup.attacks[trial.attack]
     recipe = victim.client.recipe
-    told = control.positive(attack, recipe, setup.threat, setup.plan.seed, setup.plan.audit.device)
+    kind = modality(victim.client.layout)
+    told = control.positive(attack, recipe, setup.threat, setup.plan.seed, setup.plan.audit.device, kind)
     if victim.data is not None and victim.captured is None and named(attack) is not None:
         generator = generator_of(attack, observe(setup, victim, 0, UNDEFENDED, attack))
         if generator is not None:

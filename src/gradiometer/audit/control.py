@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from statistics import median
 from typing import Any, Literal
 
@@ -13,18 +13,19 @@ from torch import nn
 
 from gradiometer.attacks import PropertyInference
 from gradiometer.core import Attack, Client, Data, NotApplicable, Recipe, Threat, Unsupported, derive, play
-from gradiometer.metrics import score, score_labels
+from gradiometer.metrics import score_labels, score_words
 
+from .criteria import GAIN, OVER
 from .generators import samples
+from .modality import Modality
 
-GAIN = 3.0
-"""A control passes if the median picture is at least this many dB better than the best blind guess,"""
 OVERLAP = 0.9
-"""or if the labels found overlap at least this much with the true ones."""
+"""A control passes if the median example is as much better than the best blind guess as a leak has to be, or if the labels or
+words found overlap at least this much with the true ones."""
 ROUNDS = 3
 
 
-def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int, device: str = "cpu") -> dict[str, Any]:
+def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int, device: str, kind: Modality) -> dict[str, Any]:
     """The attack without any defense on small victims, batch 1, under the same threat: the first that it can read.
 
     Returns:
@@ -33,14 +34,14 @@ def positive(attack: Attack, recipe: Recipe, threat: Threat, seed: int, device: 
     Raises:
         NotApplicable: it can read none of them.
     """
-    shown = samples(attack)
-    data, victims = (_tiles(), VICTIMS) if shown is None else (shown, _of_shape(shown))
+    easy, shown = EASY[kind.many], samples(attack)
+    data, victims = (easy.data(), easy.victims) if shown is None else (shown, _of_shape(shown))
     refused: NotApplicable | Unsupported | None = None
     for name, model, mode in victims:
-        easy = Recipe(sends=recipe.sends, mode=mode, lr=0.1, shares_buffers=True)
-        client = Client(model=model(), layout=data.layout, recipe=easy)
+        once = Recipe(sends=recipe.sends, mode=mode, lr=0.1, shares_buffers=True)
+        client = Client(model=model(), layout=data.layout, loss=kind.loss(data.layout), recipe=once)
         try:
-            return {"victim": name, **_tried(attack, client, data, threat, seed, device)}
+            return {"victim": name, **_tried(attack, client, data, threat, seed, device, kind, easy)}
         except (NotApplicable, Unsupported) as error:
             refused = refused or error
     assert refused is not None
@@ -89,37 +90,99 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-Easy = tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ...]
-VICTIMS: Easy = (
-    ("a sigmoid MLP on 16x16 tiles", _perceptron, "eval"),
-    ("an MLP with BatchNorm on 16x16 tiles", _normalized, "eval"),
-    ("a convolution with BatchNorm in train mode on 16x16 tiles", _convolution, "train"),
-)
-"""Smooth and small, and one each for attacks that live on running or on sent normalization statistics."""
+@lru_cache(maxsize=1)
+def _notes() -> Data:
+    from gradiometer.data import notes
+
+    return notes()
 
 
-def _of_shape(data: Data) -> Easy:
+def _transformer(causal: bool) -> nn.Module:
+    from gradiometer.models import bert, gpt
+
+    ids = _notes().layout["input_ids"]
+    assert ids.classes is not None
+    return (gpt if causal else bert)(ids.classes, ids.shape[0], 2, width=64, depth=2)
+
+
+Victims = tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ...]
+
+
+def _of_shape(data: Data) -> Victims:
     inputs = data.private["x"][0].numel()
     return (("a sigmoid MLP on pictures that the generator made", lambda: _perceptron(inputs), "eval"),)
 
 
-def _tried(attack: Attack, client: Client, data: Data, threat: Threat, seed: int, device: str) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Easy:
+    """Easy victims for one modality.
+
+    Args:
+        data: what they train on.
+        victims: name, model and mode; the first that an attack can read counts.
+        gain: that the median example needs over the best blind guess, and unit: in what.
+    """
+
+    data: Callable[[], Data]
+    victims: Victims
+    gain: float
+    unit: str
+
+
+EASY = {
+    # Smooth and small, and one each for attacks that live on running or on sent normalization statistics.
+    "pictures": Easy(
+        data=_tiles,
+        victims=(
+            ("a sigmoid MLP on 16x16 tiles", _perceptron, "eval"),
+            ("an MLP with BatchNorm on 16x16 tiles", _normalized, "eval"),
+            ("a convolution with BatchNorm in train mode on 16x16 tiles", _convolution, "train"),
+        ),
+        gain=GAIN,
+        unit="dB over the best blind guess",
+    ),
+    "sentences": Easy(
+        data=_notes,
+        victims=(
+            ("a causal transformer of two blocks on made-up notes", partial(_transformer, True), "eval"),
+            ("a bidirectional transformer of two blocks on made-up notes", partial(_transformer, False), "eval"),
+        ),
+        gain=OVER,
+        unit="ROUGE-L over the best blind guess",
+    ),
+}
+
+
+def _tried(
+    attack: Attack,
+    client: Client,
+    data: Data,
+    threat: Threat,
+    seed: int,
+    device: str,
+    kind: Modality,
+    easy: Easy,
+) -> dict[str, Any]:
     threat = replace(threat, rounds=1, clients=1)
-    gains, overlaps = [], []
+    gains, overlaps = list[float](), dict[str, list[float]]()
     if isinstance(attack, PropertyInference):
         data = _marked(data, attack.mark)
     for i in range(ROUNDS):
         batch = data.private.take([i * data.private.size // ROUNDS])
         update = play(client, batch, rng=derive(seed, "control", i), threat=threat, attack=attack, public=data.public)
         guess = attack.run(update.to(device), derive(seed, "control attack", i)).to("cpu")
-        if "x" in guess:
-            gains += [one.gain for one in score(guess, batch, data, rng=derive(seed, "control score", i))]
+        if kind.field in guess:
+            gains += [one.gain for one in kind.score(guess, batch, data, rng=derive(seed, "control score", i))]
         if "y" in guess or "present" in guess:
-            overlaps.append(score_labels(guess, batch, data).overlap)
+            overlaps.setdefault("labels", []).append(score_labels(guess, batch, data).overlap)
+        if "bag" in guess:
+            said = score_words(guess, batch, data, rng=derive(seed, "control words", i))
+            overlaps.setdefault("words", []).append(said.overlap)
     if gains:
-        figure, threshold, unit = median(gains), GAIN, "dB over the best blind guess"
+        figure, threshold, unit = median(gains), easy.gain, easy.unit
     elif overlaps:
-        figure, threshold, unit = sum(overlaps) / len(overlaps), OVERLAP, "share of the labels"
+        what, found = next(iter(overlaps.items()))
+        figure, threshold, unit = sum(found) / len(found), OVERLAP, f"share of the {what}"
     else:
         return {"passed": False, "figure": None, "threshold": None, "unit": "", "why": "it guessed nothing at all"}
     why = "" if figure >= threshold else f"{figure:.2f} {unit} on an easy victim, where {threshold:g} is due"

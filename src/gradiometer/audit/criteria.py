@@ -16,6 +16,9 @@ CLEAR = 30.0
 EXACT = 100.0
 """dB PSNR from which on a picture is the original up to rounding."""
 
+OVER = 0.25
+"""ROUGE-L over the best blind baseline, the attack's own guess from pure noise among them: a quarter of a sentence."""
+
 ORDER: tuple[Severity, ...] = ("none", "low", "medium", "high", "critical")
 
 
@@ -28,6 +31,18 @@ def picture_level(score: Mapping[str, Any]) -> Severity:
     if not (score["identified"] and score["gain"] >= GAIN):
         return "none"
     return "critical" if score["psnr"] >= CLEAR else "high"
+
+
+def sentence_level(score: Mapping[str, Any]) -> Severity:
+    """`critical`: every token right, where no blind guess says the sentence. `high`: identified, ROUGE-L 0.25 above the blind guess.
+
+    Sentences from a template share most of their words: as with pictures, what singles out no true sentence is no leak.
+    """
+    if not (score["identified"] and score["gain"] > 0):
+        return "none"
+    if score["exact"]:
+        return "critical"
+    return "high" if score["gain"] >= OVER else "none"
 
 
 def learns(training: Mapping[str, Any] | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .criteria import picture_level
+from .modality import level_of
 from .schema import Severity
 
 Record = dict[str, Any]
@@ -75,4 +75,4 @@ class Evidence:
     def levels(self, case: Case, batch: int, size: int, part: str = "examples") -> list[Severity]:
         """How gravely each of the batch's examples leaked by this case; an attack that did not run leaks nothing."""
         scores = self.attacks[case].get(batch, {}).get(part)
-        return [picture_level(score) for score in scores] if scores else ["none"] * size
+        return [level_of(score) for score in scores] if scores else ["none"] * size

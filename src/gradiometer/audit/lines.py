@@ -45,6 +45,42 @@ class Score(TypedDict):
 
 
 @with_config(_STRICT)
+class SentenceScore(TypedDict):
+    """`metrics.TextScore` of one sentence."""
+
+    rouge1: Share
+    rouge2: Share
+    rouge_l: Share
+    accuracy: Share
+    exact: bool
+    rank: Count
+    candidates: Count
+    identified: bool
+    blind_rouge_l: Share
+    blind_name: str
+    noise_rouge_l: Share | None
+    gain: float
+    matched: bool
+    guess: Count | None
+
+
+@with_config(_STRICT)
+class Piece(TypedDict):
+    """`schema.Token`."""
+
+    text: str
+    right: bool
+
+
+@with_config(_STRICT)
+class Quoted(TypedDict):
+    """One sentence and what came back of it, masked already where the data are not public."""
+
+    truth: list[Piece]
+    guess: list[Piece]
+
+
+@with_config(_STRICT)
 class Presence(TypedDict):
     """`metrics.PresenceScore` of one batch."""
 
@@ -56,7 +92,7 @@ class Presence(TypedDict):
 
 @with_config(_STRICT)
 class Labels(TypedDict):
-    """`metrics.LabelScore` of one batch."""
+    """`metrics.LabelScore` of one batch, or `metrics.WordScore`."""
 
     overlap: Share
     blind: Share
@@ -79,10 +115,15 @@ class Training(TypedDict):
 class Claims(TypedDict):
     """What an attack claims of a captured update."""
 
-    pictures: Count
+    pictures: NotRequired[Count]
+    sentences: NotRequired[Count]
+    words: NotRequired[Count]
     labels: NotRequired[list[int]]
     mismatch: float | None
     noise_mismatch: float | None
+
+
+Scores = Annotated[list[Score] | list[SentenceScore], Field(min_length=1)]
 
 
 class _Trial(TypedDict):
@@ -119,15 +160,18 @@ class Attacked(_Trial):
     unaltered: bool
     ignores: bool
     notes: dict[str, Any]
-    examples: NotRequired[Annotated[list[Score], Field(min_length=1)]]
-    noise: NotRequired[Annotated[list[Score], Field(min_length=1)]]
+    examples: NotRequired[Scores]
+    noise: NotRequired[Scores]
     labels: NotRequired[Labels]
     noise_labels: NotRequired[Labels]
     presence: NotRequired[Presence]
+    words: NotRequired[Labels]
     claims: NotRequired[Claims]
     pictures: NotRequired[Annotated[str, Field(pattern=r"^[0-9a-f]{16}\.safetensors$")]]
     pictures_hash: NotRequired[str]
     blurred: NotRequired[bool]
+    quotes: NotRequired[list[Quoted]]
+    masked: NotRequired[bool]
 
 
 @with_config(_STRICT)
@@ -136,8 +180,9 @@ class Decoyed(_Trial):
 
     kind: Literal["decoy"]
     status: Literal["ok"]
-    examples: NotRequired[list[Score]]
+    examples: NotRequired[Scores]
     labels: NotRequired[Labels]
+    words: NotRequired[Labels]
     presence: NotRequired[Presence]
 
 

@@ -1,23 +1,36 @@
-"""What exact recursion could do to a client's update, counted and read off its spectra before anything is attacked."""
+"""What exact attacks could do to a client's update, counted and read off its spectra before anything is attacked."""
 
 from __future__ import annotations
 
-from gradiometer.core import Threat
+from typing import Protocol, runtime_checkable
 
+from gradiometer.core import Threat, Update
+from gradiometer.numerics import meter as reading
+
+from .modality import modality
 from .schema import Meter, MeterLayer
 from .targets import Victim, dry_round
 
+ORDER = ("exact", "partial", "not")
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """An attack that predicts what it would reach."""
+
+    def meter(self, update: Update) -> reading.Meter: ...
+
 
 def metered(victim: Victim, threat: Threat) -> Meter | None:
-    """The meter's reading of one undefended round; None where the threat withholds the model, or nothing can be read."""
-    from gradiometer.attacks.image import Recursive
-
+    """The best reading of one undefended round; None where the threat withholds the model, or nothing can be read."""
     if not threat.model:
         return None
     try:
-        found = Recursive().meter(dry_round(victim, threat))
+        update = victim.captured or dry_round(victim, threat)
+        found = [(type(one).__name__, one.meter(update)) for one in _exact(modality(update.layout).many)]
     except Exception:  # a courtesy: whatever a user's own model or update does to it must not cost a finished audit
         return None
+    attack, best = min(found, key=lambda one: ORDER.index(one[1].verdict))
     layers = [
         MeterLayer(
             where=layer.where,
@@ -27,6 +40,21 @@ def metered(victim: Victim, threat: Threat) -> Meter | None:
             rank=layer.rank,
             gap=layer.gap,
         )
-        for layer in found.layers
+        for layer in best.layers
     ]
-    return Meter(verdict=found.verdict, reason=found.reason, examples=found.examples, layers=layers)
+    return Meter(
+        verdict=best.verdict,
+        reason=best.reason,
+        examples=best.examples,
+        layers=layers,
+        attack=attack,
+        noise=best.noise,
+    )
+
+
+def _exact(examples: str) -> tuple[Metered, ...]:
+    """The attacks with a meter, by what they recover."""
+    from gradiometer.attacks.image import SPEAR, Recursive
+    from gradiometer.attacks.text import DAGER
+
+    return {"pictures": (Recursive(), SPEAR()), "sentences": (DAGER(),)}[examples]

@@ -16,6 +16,7 @@ from gradiometer.core import THREATS, BadConfig, BadInput, Recipe, Threat, did_y
 from gradiometer.core.dotted import load_dotted
 
 from . import toml
+from .modality import GIVEN
 from .naming import Fault, resolve
 from .schema import SCHEMA_VERSION
 from .sections import AuditSettings, ClientSpec, Section, TrainSettings, UtilitySettings
@@ -203,7 +204,7 @@ def _client(spec: Any, faults: list[Fault], path: tuple[str | int, ...]) -> Any:
         spec["recipe"] = {} if recipe is None else {k: v for k, v in spell(recipe).items() if k != "name"}
     for kind in ("model", "data"):
         if spec.get(kind) is not None:
-            given = ("shape", "classes") if kind == "model" else ()
+            given = GIVEN if kind == "model" else ()
             spec[kind] = resolve_call(spec[kind], kind, faults, (*path, kind), given) or "?"
     if isinstance(spec.get("loss"), str) and spec["loss"] != "cross_entropy":
         try:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradiometer.core import Batch, Threat, Unsupported, derive
 from gradiometer.federation import federate
 
+from .modality import modality
 from .setup import UNDEFENDED, Setup
 from .targets import Victim
 
@@ -56,17 +57,18 @@ def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 def _copies(victim: Victim) -> int:
     """How many attacked examples are among the public ones too."""
     data = victim.data
-    if data is None or data.public is None or "x" not in data.public:
+    field = "" if data is None else modality(data.layout).field
+    if data is None or data.public is None or field not in data.public:
         return 0
-    known = {row.numpy().tobytes() for row in data.public["x"].detach().cpu().contiguous()}
-    attacked = data.private["x"][[i for batch in victim.batches for i in batch]].detach().cpu().contiguous()
+    known = {row.numpy().tobytes() for row in data.public[field].detach().cpu().contiguous()}
+    attacked = data.private[field][[i for batch in victim.batches for i in batch]].detach().cpu().contiguous()
     return sum(row.numpy().tobytes() in known for row in attacked)
 
 
 def _trained(setup: Setup, victim: Victim, name: str) -> dict[str, Any] | None:
     """Accuracy of a short federated training; None where there is nothing to measure it on."""
     settings, data = setup.plan.utility, victim.data
-    if not settings.rounds or data is None or data.test is None:
+    if not settings.rounds or data is None or data.test is None or "y" not in data.test:
         return None
     train: Batch = data.public if data.public is not None else data.private
     client = replace(victim.client, recipe=replace(victim.client.recipe, examples=settings.batch_size))

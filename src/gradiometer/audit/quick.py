@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradiometer.core import BadConfig, Batch, Client, Data, did_you_mean
+from gradiometer.core import BadConfig, Batch, Client, Data, GradiometerError, did_you_mean, load_update
 
+from .modality import MODALITIES, modality
 from .naming import catalogue
 from .plan import Plan, make_plan
 from .targets import from_target
@@ -19,17 +20,21 @@ EXAMPLES = 30
 Spec = str | Mapping[str, Any]
 
 _LABELS = "RowSum"
-_READERS: dict[str, list[Spec]] = {
-    "gradient": [
+_READERS: dict[tuple[str, str], list[Spec]] = {
+    ("pictures", "gradient"): [
         "RowSum",
         "Recursive",
         "LinearBias",
         {"name": "InvertingGradients", "iterations": 40, "labels": _LABELS},
     ],
-    "delta": ["RowSum", "LinearBias", {"name": "FedAvgMatching", "iterations": 60, "labels": _LABELS}],
+    ("pictures", "delta"): ["RowSum", "LinearBias", {"name": "FedAvgMatching", "iterations": 60, "labels": _LABELS}],
+    ("sentences", "gradient"): ["RowSum", "BagOfWords", "DAGER"],
+    ("sentences", "delta"): ["RowSum", "BagOfWords", "DAGER"],
 }
-_BATCHES: list[Spec] = ["SPEAR"]
+_BATCHES: dict[str, list[Spec]] = {"pictures": ["SPEAR"]}
 """What else reads several examples."""
+_PARTNERS = {"pictures": ("mlp", "medical"), "sentences": ("gpt", "notes")}
+"""The model that a data set is scanned under, and the data that a model is scanned on, where only one is named."""
 _DEFENSES: list[Spec] = [
     {"name": "Quantize", "bits": 8},
     {"name": "Prune", "keep": 0.1},
@@ -65,7 +70,7 @@ def demo_plan(*, seed: int = 0, budget: float | None = 110.0) -> Plan:
                     "defenses": [],
                 },
             ],
-            "attack": _READERS["gradient"],
+            "attack": _READERS["pictures", "gradient"],
             "defense": _DEFENSES,
             "audit": {"examples": EXAMPLES, "budget": budget},
             "utility": {"rounds": 40, "lr": 0.05},
@@ -104,14 +109,15 @@ def scan_plan(
         if chosen["attack"]:  # these meet every client, also the one for which the demo picks its own
             told["client"] = [{k: v for k, v in one.items() if k != "attacks"} for one in told["client"]]
         return make_plan(told, source="scan")
-    spec, sends, batch, private = _client(None if target is None else str(target), live, model, demo)
+    spec, kind, sends, batch, private = _client(None if target is None else str(target), live, model, demo)
+    several = _BATCHES.get(kind, []) if batch > 1 or "update" in spec else []
     return make_plan(
         {
             "title": f"Scan of {spec['name']}",
             "seed": seed,
             "threat": threat,
             "client": [spec],
-            "attack": chosen["attack"] or [*_READERS[sends], *(_BATCHES if batch > 1 or "update" in spec else ())],
+            "attack": chosen["attack"] or [*_READERS[kind, sends], *several],
             "defense": chosen["defense"] or ([] if spec.get("update") else _DEFENSES),
             "audit": {"examples": min(EXAMPLES * batch, max(private // batch, 1) * batch), "budget": budget},
         },
@@ -121,8 +127,8 @@ def scan_plan(
 
 def _client(
     target: str | None, live: tuple[Client, Data] | None, model: str | None, demo: Plan
-) -> tuple[dict[str, Any], str, int, int]:
-    """The `[[client]]` table, what the client sends, the size of its batches, and how many private examples there are."""
+) -> tuple[dict[str, Any], str, str, int, int]:
+    """The `[[client]]` table, its modality, what it sends, the size of its batches, and how many private examples there are."""
     if live is not None:
         client, data = live
         return {"name": type(client.model).__name__, "target": LIVE}, *_measured(client, data)
@@ -133,12 +139,18 @@ def _client(
                 f"{target}: a captured update holds weights but no code",
                 fix="name its model: --model package.module:function",
             )
-        return {"name": Path(target).stem, "update": target, "model": model}, "gradient", 1, 1
+        return {"name": Path(target).stem, "update": target, "model": model}, _recorded(target), "gradient", 1, 1
     if ":" in target:
         return {"name": target.rpartition(":")[2], "target": target}, *_measured(*from_target(target))
+    from gradiometer.data.catalogue import TEXTS
+    from gradiometer.models.catalogue import MODELS
+
     models, data_sets = catalogue("model"), catalogue("data")
     name, _, other = target.partition("/")
-    parts = [name, other] if other else [name, "medical"] if name in models else ["mlp", name]
+    reads = MODELS[name][1].modality if name in models else "text" if name in TEXTS else "image"
+    kind = "sentences" if reads == "text" else "pictures"
+    model_partner, data_partner = _PARTNERS[kind]
+    parts = [name, other] if other else [name, data_partner] if name in models else [model_partner, name]
     if parts[0] not in models or parts[1] not in data_sets:
         known = [*models, *data_sets]
         wrong = next(part for part in (name, other) if part and part not in known)
@@ -147,9 +159,17 @@ def _client(
             fix=f"name package.module:function, an update.safetensors, or one of {', '.join(known)}",
         )
     spec = demo.client[0].model_dump(mode="json") | {"name": target, "model": parts[0], "data": parts[1]}
-    return spec, "gradient", 1, EXAMPLES
+    return spec, kind, "gradient", 1, EXAMPLES
 
 
-def _measured(client: Client, data: Data | Batch) -> tuple[str, int, int]:
+def _measured(client: Client, data: Data | Batch) -> tuple[str, str, int, int]:
     private = data if isinstance(data, Batch) else data.private
-    return client.recipe.sends, client.recipe.examples, private.size
+    return modality(client.layout).many, client.recipe.sends, client.recipe.examples, private.size
+
+
+def _recorded(path: str) -> str:
+    """The modality of a captured update; a file that cannot be read is reported where the audit reads it."""
+    try:
+        return modality(load_update(path).layout).many
+    except GradiometerError:
+        return MODALITIES[0].many

@@ -17,6 +17,7 @@ from .assemble import assemble
 from .compute import Record
 from .dotted import source_hash
 from .environment import environment
+from .modality import judged_as
 from .plan import Plan
 from .schema import Result
 from .setup import Setup, set_up
@@ -32,7 +33,7 @@ class Progress:
     Args:
         event: a trial `start`s or is `done`.
         done, total: trials; those of earlier runs count as done.
-        best: the best PSNR so far of this attack on this defense, in dB.
+        best: the figure of the best example so far of this attack on this defense, such as its PSNR; told: the same in words.
         seconds_left: an estimate, None before the first trial is done.
     """
 
@@ -42,6 +43,7 @@ class Progress:
     total: int
     record: Record | None = None
     best: float | None = None
+    told: str = ""
     seconds_left: float | None = None
 
 
@@ -126,6 +128,7 @@ class _State:
     lost: dict[str, str] = field(default_factory=dict)
     spent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     best: dict[tuple[Any, ...], float] = field(default_factory=dict)
+    words: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def start(self, trial: Trial) -> None:
         self.store.log(f"start {trial.id} {trial}")
@@ -139,16 +142,25 @@ class _State:
             self.store.append(record)
             self.spent.setdefault((trial.kind, trial.attack), []).append(record["seconds"])
             for example in record.get("examples", ()):
-                self.best[_case(trial)] = max(self.best.get(_case(trial), 0.0), example["psnr"])
+                case, kind = _case(trial), judged_as(example)
+                self.best[case] = max(self.best.get(case, 0.0), example[kind.quality])
+                self.words[case] = kind.told(self.best[case])
         self.store.log(f"end {trial.id} {record['status'] if record else why}")
         self._tell("done", trial, record)
 
     def _tell(self, event: Literal["start", "done"], trial: Trial, record: Record | None) -> None:
         done = len(self.trials) - len(self.left)
-        best, left = self.best.get(_case(trial)), self._seconds_left()
+        case, left = _case(trial), self._seconds_left()
         self.progress(
             Progress(
-                event=event, trial=trial, done=done, total=len(self.trials), record=record, best=best, seconds_left=left
+                event=event,
+                trial=trial,
+                done=done,
+                total=len(self.trials),
+                record=record,
+                best=self.best.get(case),
+                told=self.words.get(case, ""),
+                seconds_left=left,
             )
         )
 

@@ -48,12 +48,18 @@ class MeterLayer(Record):
 
 
 class Meter(Record):
-    """What exact recursion is predicted to reach on an undefended update of this client; `examples` 0: not read."""
+    """What the best exact attack is predicted to reach on an undefended update of this client; `examples` 0: not read.
+
+    `noise`: up to which standard deviation of an entry, in units of the gradient's root mean square, exactness is predicted
+    to survive, and at which it has ended.
+    """
 
     verdict: Literal["exact", "partial", "not"]
     reason: str = ""
     examples: int = 0
     layers: list[MeterLayer] = Field(default_factory=list)
+    attack: str = "Recursive"
+    noise: tuple[float, float] | None = None
 
 
 class ClientInfo(Record):
@@ -101,6 +107,8 @@ class Cell(Record):
     status: Status
     reason: str = ""
     rate: Estimate | None = None
+    words: Estimate | None = None
+    blind_words: Estimate | None = None
     psnr: Estimate | None = None
     ssim: Estimate | None = None
     identification: Estimate | None = None
@@ -110,6 +118,12 @@ class Cell(Record):
     blind_labels: Estimate | None = None
     noise_psnr: Estimate | None = None
     oracle_psnr: Estimate | None = None
+    rouge1: Estimate | None = None
+    rouge2: Estimate | None = None
+    rouge_l: Estimate | None = None
+    accuracy: Estimate | None = None
+    blind_rouge_l: Estimate | None = None
+    noise_rouge_l: Estimate | None = None
     gain: Estimate | None = None
     blind_rate: float | None = None
     exact: int | None = None
@@ -120,12 +134,14 @@ class Cell(Record):
 class Row(Record):
     """The verdict on one defense of one client: the worst attack of every example counts.
 
-    `rate` carries a two-sided interval; `bounds` the exact one-sided ones that the verdict rests on.
+    `rate` carries a two-sided interval; `bounds` the exact one-sided ones that the verdict rests on. `examples` is what
+    one calls several of them: pictures, sentences.
     """
 
     client: str
     defense: str
     settings: dict[str, Any] = Field(default_factory=dict)
+    examples: str = "pictures"
     verdict: Verdict
     level: Severity
     reasons: list[str] = Field(default_factory=list)
@@ -172,6 +188,30 @@ class Picture(Record):
     guess: str
     blurred: bool
     psnr: float | None = None
+    leaked: bool = False
+
+
+class Token(Record):
+    """A word or a part of one, as its vocabulary writes it; `right` where truth and guess have it in common."""
+
+    text: str
+    right: bool
+
+
+class Quote(Record):
+    """A sentence and what came back of it. Where the data are not public, words were masked before they were stored."""
+
+    client: str
+    defense: str
+    attack: str
+    informed: bool
+    kind: Literal["best", "median", "worst"]
+    example: str
+    truth: list[Token] = Field(default_factory=list)
+    guess: list[Token] = Field(default_factory=list)
+    masked: bool
+    rouge_l: float | None = None
+    exact: bool = False
     leaked: bool = False
 
 
@@ -226,6 +266,7 @@ class Result(Record):
     findings: list[Finding]
     recommendations: list[Recommendation]
     gallery: list[Picture] = Field(default_factory=list)
+    quotes: list[Quote] = Field(default_factory=list)
     controls: list[Control] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
     not_tried: list[str] = Field(default_factory=list)

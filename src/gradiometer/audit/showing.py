@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .criteria import picture_level
 from .evidence import Case, Evidence, Record
+from .modality import judged_as, level_of
 from .pictures import file_hash, nothing, png
 from .schema import Check, Picture, Row
 from .setup import Setup
@@ -24,10 +24,10 @@ def gallery(setup: Setup, evidence: Evidence, rows: list[Row], folder: Path) -> 
         mine = [row for row in rows if row.client == client]
         chosen: dict[str, tuple[int, int]] = {}
         for row in mine:
-            case = _strongest(evidence, row)
+            case = strongest(evidence, row)
             if case is None:
                 continue
-            chosen = chosen or _kinds(evidence, case)
+            chosen = chosen or kinds(evidence, case)
             for kind, (batch, number) in chosen.items():
                 record = evidence.attacks[case].get(batch)
                 if record is not None and record["status"] == "ok":
@@ -47,24 +47,24 @@ def claimed(evidence: Evidence, client: str, folder: Path) -> list[Picture]:
     return found
 
 
-def _strongest(evidence: Evidence, row: Row) -> Case | None:
-    """The row's worst attack; where nothing leaked, the one with the highest median PSNR."""
+def strongest(evidence: Evidence, row: Row) -> Case | None:
+    """The row's worst attack; where nothing leaked, the one whose median example is best."""
     showing = [case for case in evidence.cases(row.client, row.defense) if any(True for _ in evidence.examples(case))]
     named = [case for case in showing if (case.attack, case.informed) == (row.worst_attack, row.worst_informed)]
 
     def height(case: Case) -> float:
-        values = sorted(score["psnr"] for _, score in evidence.examples(case))
+        values = sorted(score[judged_as(score).quality] for _, score in evidence.examples(case))
         return float(values[len(values) // 2])
 
     return named[0] if named else max(showing, key=height, default=None)
 
 
-def _kinds(evidence: Evidence, case: Case) -> dict[str, tuple[int, int]]:
+def kinds(evidence: Evidence, case: Case) -> dict[str, tuple[int, int]]:
     """The batch and position of the examples that are recovered best, in the middle, and worst."""
     ranked = []
     for record in evidence.ok(case):
         ranked += [
-            (score["psnr"], record["batch"], i)
+            (score[judged_as(score).quality], record["batch"], i)
             for i, score in enumerate(record.get("examples", ()))
             if score["matched"]
         ]
@@ -104,7 +104,7 @@ def _entry(
         guess=guess,
         blurred=record["blurred"],
         psnr=None if score is None else score["psnr"],
-        leaked=score is not None and picture_level(score) != "none",
+        leaked=score is not None and level_of(score) != "none",
     )
 
 

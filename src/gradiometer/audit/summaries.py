@@ -9,8 +9,9 @@ from gradiometer.numerics.intervals import cluster_bootstrap, median_interval, w
 from gradiometer.numerics.ranking import auc_interval
 
 from .checks import Findings
-from .criteria import EXACT, learns, picture_level
+from .criteria import learns
 from .evidence import Case, Evidence, Record
+from .modality import judged_as, level_of
 from .schema import Cell, Control, Cost, Estimate, Status
 from .setup import UNDEFENDED
 from .verdict import estimate, rate
@@ -32,20 +33,22 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
     scores = list(evidence.examples(case))
     if scores:
         batches, values = [batch for batch, _ in scores], [score for _, score in scores]
-        figures["rate"] = estimate(rate([float(picture_level(s) != "none") for s in values], batches))
+        kind = judged_as(values[0])
+        figures["rate"] = estimate(rate([float(level_of(s) != "none") for s in values], batches))
         figures["identification"] = estimate(rate([float(s["identified"]) for s in values], batches))
-        for name in ("psnr", "ssim", "blind_psnr", "gain"):
+        for name in kind.figures:
             figures[name] = estimate(median_interval([s[name] for s in values]))
-        figures["exact"] = sum(s["psnr"] >= EXACT for s in values)
-        if scores[0][1]["oracle_psnr"] is not None:
+        figures["exact"] = sum(kind.exact(s) for s in values)
+        if values[0].get("oracle_psnr") is not None:
             figures["oracle_psnr"] = estimate(median_interval([s["oracle_psnr"] for s in values]))
         noise = [score for _, score in evidence.examples(case, "noise")]
         if noise:
-            figures["noise_psnr"] = estimate(median_interval([s["psnr"] for s in noise]))
-            figures["blind_rate"] = sum(picture_level(s) != "none" for s in noise) / len(noise)
-    if any("labels" in record for record in records):
-        figures["labels"] = overlap(records, "overlap")
-        figures["blind_labels"] = overlap(records, "blind")
+            figures[f"noise_{kind.quality}"] = estimate(median_interval([s[kind.quality] for s in noise]))
+            figures["blind_rate"] = sum(level_of(s) != "none" for s in noise) / len(noise)
+    for what in ("labels", "words"):
+        if any(what in record for record in records):
+            figures[what] = overlap(records, what, "overlap")
+            figures[f"blind_{what}"] = overlap(records, what, "blind")
     told_of = [record["presence"] for record in records if "presence" in record]
     if 0 < sum(one["there"] for one in told_of) < len(told_of):
         figures["auc"] = estimate(auc_interval([one["score"] for one in told_of], [one["there"] for one in told_of]))
@@ -55,12 +58,12 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
     return Cell(**told, status=status, reason=reason, **figures)
 
 
-def overlap(records: list[Record], part: str) -> Estimate:
-    """Mean label overlap over batches; `part` is `overlap`, or `blind` for the best blind guess."""
-    values = [record["labels"][part] for record in records if "labels" in record]
+def overlap(records: list[Record], what: str, part: str) -> Estimate:
+    """Mean overlap of `labels` or `words` over batches; `part` is `overlap`, or `blind` for the best blind guess."""
+    values = [record[what][part] for record in records if what in record]
     if all(value in (0.0, 1.0) for value in values):
         return estimate(wilson(int(sum(values)), len(values)))
-    return estimate(cluster_bootstrap(values, range(len(values)), derive(0, "labels", part)))
+    return estimate(cluster_bootstrap(values, range(len(values)), derive(0, what, part)))
 
 
 def control(name: tuple[str, str], record: Record) -> Control:

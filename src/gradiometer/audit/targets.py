@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,9 +22,7 @@ from gradiometer.core import (
     Memory,
     Recipe,
     Threat,
-    Unsupported,
     Update,
-    cross_entropy,
     derive,
     load_update,
     play,
@@ -34,6 +31,7 @@ from gradiometer.core import (
 )
 from gradiometer.core.dotted import load_dotted
 
+from .modality import modality
 from .plan import Plan, threat_of
 from .sections import ClientSpec
 from .spelling import build_call
@@ -126,7 +124,6 @@ def make_victim(name: str, client: Client, data: Data | Batch, plan: Plan, examp
         examples: how many are attacked; None: as many as the plan says.
     """
     data = Data(private=data, layout=client.layout) if isinstance(data, Batch) else data
-    _refuse_text(data.layout)
     size, wanted = client.recipe.examples * threat_of(plan).clients, examples or plan.audit.examples
     count = -(-wanted // size)
     if count * size > data.private.size:
@@ -201,27 +198,17 @@ def _built_in(spec: ClientSpec, plan: Plan) -> tuple[Client, Data]:
     data = build_call(spec.data, "data")
     if not isinstance(data, Data):
         raise BadConfig(f"data {spec.data!r} are no Data but {type(data).__name__}")
-    _refuse_text(data.layout)
-    loss = _loss(spec)
+    loss = _loss(spec, data.layout)
     model = _model(spec, data.layout)
     if spec.trained_steps:
         model = trained(model, data, steps=spec.trained_steps, seed=plan.seed, loss=loss)
     return Client(model=model, layout=data.layout, loss=loss, recipe=Recipe(**spec.recipe)), data
 
 
-def _refuse_text(layout: Layout) -> None:
-    """An audit that cannot score sentences must not say that none leaked."""
-    if "input_ids" in layout:
-        raise Unsupported(
-            "audits score pictures and labels, and these data are text",
-            fix="attack one update with gradiometer.attacks.text, and score the guess with gradiometer.metrics.score_text",
-        )
-
-
 def _captured(spec: ClientSpec) -> Victim:
     assert spec.update is not None
     bare = load_update(spec.update)
-    loss = _loss(spec)
+    loss = _loss(spec, bare.layout)
     update = load_update(spec.update, model=_model(spec, bare.layout), loss=loss)
     assert update.model is not None
     recipe = update.recipe or Recipe(**spec.recipe)
@@ -236,14 +223,13 @@ def _captured(spec: ClientSpec) -> Victim:
     return Victim(name=spec.name, client=client, data=data, batches=(tuple(range(size)),), captured=update)
 
 
-def _model(spec: ClientSpec, layout: Any) -> nn.Module:
-    x, y = layout.get("x"), layout.get("y")
-    given = {"shape": x.shape if x else None, "classes": y.classes if y else None}
+def _model(spec: ClientSpec, layout: Layout) -> nn.Module:
+    given = modality(layout).given(layout)
     model = build_call(spec.model, "model", {name: value for name, value in given.items() if value is not None})
     if not isinstance(model, nn.Module):
         raise BadConfig(f"model {spec.model!r} is no torch module but {type(model).__name__}")
     return model
 
 
-def _loss(spec: ClientSpec) -> Loss:
-    return cross_entropy if spec.loss == "cross_entropy" else load_dotted(spec.loss)
+def _loss(spec: ClientSpec, layout: Layout) -> Loss:
+    return modality(layout).loss(layout) if spec.loss == "cross_entropy" else load_dotted(spec.loss)

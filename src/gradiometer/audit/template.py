@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import template_text
+
 PLAN = """\
 # A plan for `gradiometer audit plan.toml`. Everything that is left out has a default; the run folder's plan.toml spells
 # all of them. Faults are reported together, with their lines, before anything is computed.
@@ -106,6 +108,8 @@ def make() -> tuple[Client, Data]:
 '''
 
 
-def init_files() -> dict[str, str]:
-    """File names and texts of a fresh project."""
+def init_files(*, text: bool = False) -> dict[str, str]:
+    """File names and texts of a fresh project, for pictures or for sentences."""
+    if text:
+        return {"plan.toml": template_text.PLAN, "client.py": template_text.CLIENT}
     return {"plan.toml": PLAN, "client.py": CLIENT}

@@ -11,12 +11,13 @@ from gradiometer.numerics.intervals import Interval, cluster_bootstrap, clustere
 from .checks import Findings
 from .criteria import worst
 from .evidence import Case, Evidence
+from .modality import judged_as
 from .schema import Cost, Estimate, Row, Severity
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Pictures of one row over the batches that every sound attack finished: the worst attack of each example.
+    """Examples of one row over the batches that every sound attack finished: the worst attack of each example.
 
     Args:
         levels, noise: severity of every example, and of the same attacks' guesses from pure noise.
@@ -37,7 +38,7 @@ class Tally:
 
 
 def tally(evidence: Evidence, cases: list[Case]) -> Tally | None:
-    """The row's examples; None where no batch is finished, or no attack shows pictures.
+    """The row's examples; None where no batch is finished, or no attack reconstructs examples.
 
     Taking the worst of k attacks favors the attacker's luck. The same worst of k is therefore taken over the attacks'
     guesses from pure noise, and a row leaks only where it exceeds that.
@@ -82,7 +83,7 @@ def judge(
         cost=cost,
     )
     if found is None:
-        row.reasons = doubts or ["no attack on pictures could be judged"]
+        row.reasons = doubts or _unread(evidence, cases)
         return row
     lower, upper = (clustered_rate(found.hits, found.batches, side) for side in ("lower", "upper"))
     row.rate, row.blind_rate = estimate(rate(found.hits, found.batches)), found.blind_rate
@@ -159,7 +160,20 @@ def _silent(evidence: Evidence, findings: Findings, cases: list[Case]) -> list[s
     return reasons
 
 
+def _unread(evidence: Evidence, cases: list[Case]) -> list[str]:
+    """Why no attack showed an example: the refusals in their own words, for a refusal is no proof."""
+    refused = {case.attack: case for case in cases if not evidence.ok(case)}
+    told = [
+        f"{name} could not be applied: {next(iter(evidence.attacks[case].values()))['reason']}"
+        for name, case in refused.items()
+        if evidence.attacks[case]
+    ]
+    return ["no attack that reconstructs examples could be judged", *told]
+
+
 def _strength(evidence: Evidence, case: Case) -> tuple[int, float]:
     scores = [score for _, score in evidence.examples(case)]
     levels = [level for batch in evidence.attacks[case] for level in evidence.levels(case, batch, 0)]
-    return sum(level != "none" for level in levels), sum(score["psnr"] for score in scores) / max(1, len(scores))
+    return sum(level != "none" for level in levels), sum(score[judged_as(score).quality] for score in scores) / max(
+        1, len(scores)
+    )

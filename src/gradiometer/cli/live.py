@@ -97,7 +97,7 @@ def describe(event: Progress) -> str:
         "decoy": f"decoy for {trial.attack}",
         "defense": f"price of {defense_name(trial.defense)}",
     }.get(trial.kind, against)
-    best = f"best {event.best:.1f} dB  " if event.best is not None else ""
+    best = f"best {event.told}  " if event.told else ""
     why = f": failed, {event.record['reason'] if event.record else 'its process is gone'}" if broken(event) else ""
     return one_line(f"{best}{trial.client}: {what}{why}")
 

@@ -131,6 +131,7 @@ def build_parser() -> Parser:
 
     init = _command(commands, "init", "write a commented plan.toml and client.py to fill in")
     init.add_argument("folder", nargs="?", default=".", metavar="DIR")
+    init.add_argument("--text", action="store_true", help="for a client that trains on sentences")
     return parser
 
 
@@ -169,7 +170,7 @@ def _grid_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--gallery",
         choices=("none", "blur", "full"),
-        help="pictures in the report; `full` shows private data unblurred",
+        help="pictures and sentences in the report; `full` shows private data unblurred",
     )
     add("-q", "--quiet", action="store_true", help="no progress")
 

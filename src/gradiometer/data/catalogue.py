@@ -32,3 +32,5 @@ DATA = {
     "notes": (notes, notes_card),
     "jsonl": (jsonl, jsonl_card),
 }
+TEXTS = ("notes", "jsonl")
+"""Of these, the sentences."""

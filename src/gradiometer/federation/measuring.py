@@ -43,6 +43,7 @@ def measure(model: nn.Module, test: Batch | None, members: Sequence[Member] = ()
 
 def correct(model: nn.Module, test: Batch, chunk: int = 256) -> int:
     """How many examples get their label named."""
+    inputs = ("x",) if "x" in test else ("input_ids", "attention_mask")
     with torch.no_grad(), in_mode(model, "eval"):
-        guesses = torch.cat([model(part).argmax(1) for part in test["x"].split(chunk)])
+        guesses = torch.cat([model(*part).argmax(1) for part in zip(*(test[name].split(chunk) for name in inputs))])
     return int((guesses == test["y"]).sum())

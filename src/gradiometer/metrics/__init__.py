@@ -9,7 +9,8 @@ from .labels import label_overlap
 from .presence import PresenceScore, score_presence
 from .score import ExampleScore, LabelScore, score, score_labels
 from .score_text import TextScore, blind_sentences, score_text
-from .text import rouge_l, rouge_n, token_accuracy
+from .score_words import WordScore, score_words
+from .text import in_common, rouge_l, rouge_n, token_accuracy
 
 __all__ = [
     "METRICS",
@@ -18,9 +19,11 @@ __all__ = [
     "MetricCard",
     "PresenceScore",
     "TextScore",
+    "WordScore",
     "blind_pictures",
     "blind_sentences",
     "identification_rank",
+    "in_common",
     "label_overlap",
     "mse",
     "pixels",
@@ -31,6 +34,7 @@ __all__ = [
     "score_labels",
     "score_presence",
     "score_text",
+    "score_words",
     "ssim",
     "token_accuracy",
 ]

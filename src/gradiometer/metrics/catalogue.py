@@ -6,6 +6,7 @@ from .identification import identification_card, identification_rank
 from .image import mse, mse_card, psnr, psnr_card, ssim, ssim_card
 from .labels import label_overlap, label_overlap_card
 from .presence import auc_card
+from .score_words import word_overlap, word_overlap_card
 from .text import rouge_l, rouge_l_card, rouge_n, rouge_n_card, token_accuracy, token_accuracy_card
 
 METRICS = {
@@ -18,4 +19,5 @@ METRICS = {
     "rouge_n": (rouge_n, rouge_n_card),
     "ssim": (ssim, ssim_card),
     "token_accuracy": (token_accuracy, token_accuracy_card),
+    "word_overlap": (word_overlap, word_overlap_card),
 }

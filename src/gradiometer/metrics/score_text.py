@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median_low
 
 import torch
@@ -25,7 +26,10 @@ class TextScore:
         rouge1, rouge2, rouge_l: of the sentence assigned to it, on words where the data have a tokenizer, else on tokens.
         accuracy: share of places with the true token.
         exact: every token, and no other.
+        rank: place of the true sentence among `candidates`, ordered by ROUGE-L with the guess; 1 is best.
+        identified: rank 1, among at least two candidates.
         blind_rouge_l, blind_name: the best of the blind baselines for this very sentence.
+        noise_rouge_l: of the same attack on an update of pure noise, where that was run; it is one of the baselines.
         gain: rouge_l - blind_rouge_l. Only what is above zero can be leakage.
         matched: False if the attack gave no sentence for this one; it is then scored as an empty one.
         guess: position of the assigned sentence in the guess, None where not matched.
@@ -36,14 +40,26 @@ class TextScore:
     rouge_l: float
     accuracy: float
     exact: bool
+    rank: int
+    candidates: int
+    identified: bool
     blind_rouge_l: float
     blind_name: str
+    noise_rouge_l: float | None
     gain: float
     matched: bool
     guess: int | None
 
 
-def score_text(guess: Guess, truth: Batch, data: Data, *, rng: torch.Generator) -> list[TextScore]:
+def score_text(
+    guess: Guess,
+    truth: Batch,
+    data: Data,
+    *,
+    rng: torch.Generator,
+    candidates: int = 100,
+    noise_guess: Guess | None = None,
+) -> list[TextScore]:
     """Scores every true sentence.
 
     Guessed sentences are assigned to true ones one to one, at the largest total ROUGE-1 (places with the true token decide
@@ -52,7 +68,9 @@ def score_text(guess: Guess, truth: Batch, data: Data, *, rng: torch.Generator) 
     Args:
         guess: the attack's; without `input_ids`, nothing is matched.
         truth: the private batch.
-        data: for the words and the blind baselines.
+        data: for the words, the other candidates and the blind baselines.
+        candidates: N of the identification; fewer where there are fewer sentences.
+        noise_guess: of the same attack on `update.noise(rng)`.
 
     Returns:
         n scores, in the order of `truth`.
@@ -67,35 +85,38 @@ def score_text(guess: Guess, truth: Batch, data: Data, *, rng: torch.Generator) 
             "score_text() compares sentences, and these data have none", fix='give the layout "input_ids"'
         )
     real = sentences(truth)
-    offered = _offered(guess, field.classes, len(real))
-    blind = blind_sentences(truth.size, data, rng=rng)
 
     def words(tokens: Tokens) -> Sequence[Hashable]:
         return tokens if data.tokenizer is None else data.tokenizer.decode(tokens).split()
 
-    order = list(offered)
-    likeness = [
-        [rouge_n(words(offered[j]), words(one)) + 1e-3 * token_accuracy(offered[j], one) for j in order] for one in real
-    ]
-    source = {i: order[j] for i, j in assign(-torch.tensor(likeness))} if order else {}
+    shown, source = _assigned(guess, real, field.classes, words)
+    blind = blind_sentences(truth.size, data, rng=rng)
+    if noise_guess is not None:
+        blind["noise"], _ = _assigned(noise_guess, real, field.classes, words)
     scores = []
     for i, one in enumerate(real):
-        mine = offered[source[i]] if i in source else ()
-        blinds = {name: rouge_l(words(said[i]), words(one)) for name, said in blind.items()}
-        best = max(blinds, key=lambda name: (blinds[name], name))
-        common = rouge_l(words(mine), words(one))
+        mine, said = shown[i], words(one)
+        likeness = {name: rouge_l(words(told[i]), said) for name, told in blind.items()}
+        best = max(likeness, key=lambda name: (likeness[name], name))
+        others = [words(other) for other in _others(one, data, candidates - 1, rng)]
+        common, matched = rouge_l(words(mine), said), source[i] is not None
+        nearer = sum(rouge_l(words(mine), other) >= common for other in others) if matched else len(others)
         scores.append(
             TextScore(
-                rouge1=rouge_n(words(mine), words(one), 1),
-                rouge2=rouge_n(words(mine), words(one), 2),
+                rouge1=rouge_n(words(mine), said, 1),
+                rouge2=rouge_n(words(mine), said, 2),
                 rouge_l=common,
                 accuracy=token_accuracy(mine, one),
                 exact=mine == one,
-                blind_rouge_l=blinds[best],
+                rank=1 + nearer,
+                candidates=len(others) + 1,
+                identified=nearer == 0 and len(others) > 0,
+                blind_rouge_l=likeness[best],
                 blind_name=best,
-                gain=common - blinds[best],
-                matched=i in source,
-                guess=source.get(i),
+                noise_rouge_l=likeness.get("noise"),
+                gain=common - likeness[best],
+                matched=matched,
+                guess=source[i],
             )
         )
     return scores
@@ -105,17 +126,30 @@ def blind_sentences(count: int, data: Data, *, rng: torch.Generator) -> dict[str
     """What somebody says who never saw the update, a sentence for each example.
 
     - `common`: the commonest public tokens, as many as a public sentence has in the median;
+    - `likely`: the commonest first token of public sentences, and after each token its commonest follower, to the same length;
     - `random_public`: a public sentence, drawn by `rng`.
 
     Without public data, the empty sentence.
     """
-    if data.public is None:
+    public = [] if data.public is None else [tokens for tokens in sentences(data.public) if tokens]
+    if not public:
         return {"nothing": [()] * count}
-    public = sentences(data.public)
+    length = median_low(map(len, public))
     counts = Counter(token for tokens in public for token in tokens)
-    common = tuple(token for token, _ in counts.most_common(median_low(map(len, public))))
+    common = tuple(token for token, _ in counts.most_common(length))
+    followers: dict[int, Counter[int]] = {}
+    for tokens in public:
+        for token, follower in pairwise(tokens):
+            followers.setdefault(token, Counter())[follower] += 1
+    likely = [Counter(tokens[0] for tokens in public).most_common(1)[0][0]]
+    while len(likely) < length and likely[-1] in followers:
+        likely.append(followers[likely[-1]].most_common(1)[0][0])
     drawn = torch.randint(len(public), (count,), generator=rng).tolist()
-    return {"common": [common] * count, "random_public": [public[i] for i in drawn]}
+    return {
+        "common": [common] * count,
+        "likely": [tuple(likely)] * count,
+        "random_public": [public[i] for i in drawn],
+    }
 
 
 def sentences(batch: Batch | Guess) -> list[Tokens]:
@@ -139,3 +173,31 @@ def _offered(guess: Guess, vocabulary: int | None, most: int) -> dict[int, Token
         order = guess.confidence.detach().cpu().nan_to_num(-1.0).argsort(descending=True, stable=True)
     said = sentences(guess)
     return {int(i): said[int(i)] for i in order[:most]}
+
+
+def _assigned(
+    guess: Guess, real: list[Tokens], vocabulary: int | None, words: Callable[[Tokens], Sequence[Hashable]]
+) -> tuple[list[Tokens], list[int | None]]:
+    """For every real sentence the guessed one (empty where there is none), and its position in the guess."""
+    offered = _offered(guess, vocabulary, len(real))
+    shown, source, order = list[Tokens]([()] * len(real)), list[int | None]([None] * len(real)), list(offered)
+    likeness = [
+        [rouge_n(words(offered[j]), words(one)) + 1e-3 * token_accuracy(offered[j], one) for j in order] for one in real
+    ]
+    for i, j in assign(-torch.tensor(likeness)) if order else ():
+        shown[i], source[i] = offered[order[j]], order[j]
+    return shown, source
+
+
+def _others(truth: Tokens, data: Data, count: int, rng: torch.Generator) -> list[Tokens]:
+    """As many private and public sentences that differ from the truth, in an order drawn by `rng`, or all there are."""
+    pools = [batch for batch in (data.private, data.public) if batch is not None]
+    ends = torch.tensor([batch.size for batch in pools]).cumsum(0)
+    found: list[Tokens] = []
+    for part in torch.randperm(int(ends[-1]), generator=rng).split(max(64, count)):
+        for pool, end in zip(pools, ends.tolist()):
+            inside = part[(part >= end - pool.size) & (part < end)] - (end - pool.size)
+            found += [one for one in sentences(pool.take(inside)) if one != truth] if len(inside) else []
+        if len(found) >= count:
+            break
+    return found[:count]

@@ -39,13 +39,29 @@ def rouge_l(guess: Words, truth: Words) -> float:
     """
     if not guess and not truth:
         return 1.0
-    row = [0] * (len(truth) + 1)
-    for word in guess:
-        before = row
-        row = [0]
-        for i, other in enumerate(truth):
-            row.append(before[i] + 1 if word == other else max(before[i + 1], row[i]))
-    return _f_measure(row[-1], len(guess), len(truth))
+    return _f_measure(_lengths(guess, truth)[0][0], len(guess), len(truth))
+
+
+def in_common(guess: Words, truth: Words) -> list[bool]:
+    """Which of the guessed words belong to the longest common subsequence: those that ROUGE-L counts, for reports."""
+    lengths, marks, j = _lengths(guess, truth), [], 0
+    for i, word in enumerate(guess):
+        while j < len(truth) and lengths[i][j + 1] == lengths[i][j] > lengths[i + 1][j]:
+            j += 1
+        marks.append(j < len(truth) and word == truth[j])
+        j += marks[-1]
+    return marks
+
+
+def _lengths(guess: Words, truth: Words) -> list[list[int]]:
+    """Of the longest common subsequence of `guess[i:]` and `truth[j:]`, for all i and j."""
+    table = [[0] * (len(truth) + 1)]
+    for word in reversed(guess):
+        below, row = table[-1], [0]
+        for j in range(len(truth) - 1, -1, -1):
+            row.append(below[j + 1] + 1 if word == truth[j] else max(below[j], row[-1]))
+        table.append(row[::-1])
+    return table[::-1]
 
 
 def token_accuracy(guess: Words, truth: Words) -> float:

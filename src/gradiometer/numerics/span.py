@@ -23,6 +23,10 @@ TAIL = 2e-9
 """Singular values below this share of the largest tell nothing, whatever the client's precision."""
 CLEAR, NEAR, STEP = 20.0, 30.0, 4.0
 """The least ratio that ends a span, how flat what follows must be, and how far a random matrix' singular values spread."""
+ROOM = 4
+"""Least dimensions beside a span. A layer norm alone leaves one that nothing ever enters: its outputs have a mean of zero."""
+SKETCH = 128
+"""Random combinations of rows of the first look at a large gradient."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,3 +109,65 @@ def edge(values: Tensor) -> int:
         if floored[i + 1] <= NEAR * floored[i + 1 :].median():
             return int(i) + 1
     return int((floored > STEP * floored[-max(1, len(values) // 32) :].median()).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What the singular values alone tell of a gradient [out, in].
+
+    Args:
+        shape: of the gradient.
+        rank, gap: as `span` with `edge` finds them.
+        least: the last singular value that is kept, and tail: the first that is not, in units of the Frobenius norm.
+    """
+
+    shape: tuple[int, int]
+    rank: int
+    gap: float
+    least: float
+    tail: float
+
+    @property
+    def full(self) -> bool:
+        """Whether next to nothing lies outside the span: it then shows a part of what entered, or denies nothing."""
+        return self.rank > min(self.shape) - ROOM
+
+    @property
+    def drowns(self) -> float:
+        """The noise an entry, in units of the gradient's root mean square, whose largest singular value is the span's least.
+
+        That of an m x n matrix of noise is `sd (sqrt(m) + sqrt(n))`, and the root mean square is `norm / sqrt(m n)`.
+        """
+        m, n = self.shape
+        return self.least * (m * n) ** 0.5 / (m**0.5 + n**0.5)
+
+
+def outline(gradient: Tensor, rng: torch.Generator) -> Outline:
+    """Rank and gap of a gradient [out, in] without its directions: of a large one by random combinations of its rows.
+
+    Twice as many random combinations as there are independent rows keep every singular value up to a factor of about two.
+    """
+    rows = gradient if gradient.shape[0] >= gradient.shape[1] else gradient.T
+    values, kept = rows.new_zeros(0, dtype=torch.float64), 0
+    size = SKETCH
+    while 2 * size <= rows.shape[1]:
+        mixed = torch.randn(size, rows.shape[0], generator=rng, dtype=torch.float64) @ rows.double() / size**0.5
+        values = torch.linalg.svdvals(mixed)
+        kept = edge(values)
+        if 2 * kept <= size:
+            break
+        size *= 2
+    else:
+        values = torch.linalg.svdvals(torch.linalg.qr(rows.double(), mode="r").R)
+        kept = edge(values)
+    norm = float(gradient.double().norm())
+    floor = max(TAIL * norm, torch.finfo(torch.float64).tiny)
+    least = float(values[kept - 1]) if kept else 0.0
+    tail = float(values[kept]) if kept < len(values) else 0.0
+    return Outline(
+        shape=(gradient.shape[0], gradient.shape[1]),
+        rank=kept,
+        gap=least / max(tail, floor),
+        least=least / max(norm, floor),
+        tail=tail / max(norm, floor),
+    )

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import charts, figures, words
+from . import charts, figures, quotes, words
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -76,6 +76,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "share_interval": figures.share_interval,
     "size": figures.size,
     "some": words.some,
+    "quote_told": quotes.told,
     "told": told,
     "upper_first": lambda text: text[:1].upper() + text[1:],
     "verdict_words": words.verdict_words,

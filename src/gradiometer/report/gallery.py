@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 
 from gradiometer.audit.schema import Picture, Result
 
-from .words import defense_name, is_undefended
+from .words import KINDS, defense_name, is_undefended
 
-KINDS = ("best", "median", "worst")
 PICTURE_BYTES = 4_000_000
 
 

@@ -131,4 +131,5 @@ def _blind(cell: Cell) -> float:
         return cell.blind_rate or 0.0
     if cell.auc is not None:
         return 0.5
-    return cell.blind_labels.value if cell.labels is not None and cell.blind_labels is not None else 0.0
+    blind = cell.blind_labels if cell.labels is not None else cell.blind_words
+    return blind.value if blind is not None else 0.0

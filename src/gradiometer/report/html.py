@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradiometer.audit.schema import Result, Row
 
-from . import charts, figures, gallery, heat, words
+from . import charts, figures, gallery, heat, quotes, words
 from .filters import FILTERS
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def context(result: Result) -> dict[str, Any]:
         "rows_by_client": rows,
         "charts_by_client": {client: charts.cost_charts(result, client) for client in rows},
         "galleries": gallery.galleries(result),
+        "excerpts": quotes.excerpts(result),
+        "kinds": words.KINDS,
         "full_gallery": shows_private(result),
         "findings": sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity)),
         "heat_maps": heat.heat_maps(result),
@@ -73,9 +75,11 @@ class Report:
 
 
 def shows_private(result: Result) -> bool:
-    """Whether a picture of private data stands in the result unblurred: only `--gallery full` makes that."""
+    """Whether a private picture or sentence stands in the result as it is: only `--gallery full` makes that."""
     private = {client.name for client in result.clients if not client.data.public}
-    return any(picture.client in private and not picture.blurred for picture in result.gallery)
+    shown = [(picture.client, picture.blurred) for picture in result.gallery]
+    shown += [(quote.client, quote.masked) for quote in result.quotes]
+    return any(client in private and not hidden for client, hidden in shown)
 
 
 def _figures(result: Result) -> list[dict[str, str]]:

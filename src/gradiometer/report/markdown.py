@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from gradiometer.audit.schema import Result, Row
 
-from . import figures, heat, words
+from . import figures, heat, quotes, words
 
 
 def render_markdown(result: Result) -> str:
@@ -31,13 +31,25 @@ def render_markdown(result: Result) -> str:
     lines += [f"- Does not know: {text(', '.join(result.threat.withheld) or 'nothing is withheld')}"]
     lines += [f"- Client {text(client.name)}: {text(words.client_line(client))}" for client in result.clients]
     lines += [
-        f"- Exact recursion on {text(client.name)} without defense: {text(words.meter_line(client.meter))}"
+        f"- Exact attack on {text(client.name)} without defense, {text(client.meter.attack)}: {text(words.meter_line(client.meter))}"
         for client in result.clients
         if client.meter
     ]
     for client in words.clients_of(result):
         rows = [row for row in result.rows if row.client == client]
         lines += ["", f"## Defenses: {text(client)}", "", *table(DEFENSES, map(_row, rows))]
+    for excerpt in quotes.excerpts(result):
+        lines += ["", f"## What came back: {text(excerpt.client)}", "", "Wrong words stand in brackets."]
+        for line in excerpt.lines:
+            truth = [["truth", quotes.plain(line.truth, mark=False)]] if line.truth else []
+            said = [
+                [
+                    f"{words.defense_name(q.defense)}: {quotes.told(q)}",
+                    quotes.plain(q.guess, mark=q.rouge_l is not None),
+                ]
+                for q in line.guesses
+            ]
+            lines += ["", *table((words.KINDS[line.kind], line.example), truth + said)]
     if result.findings:
         found = sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity))
         lines += ["", "## Findings", ""]

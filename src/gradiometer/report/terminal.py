@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradiometer.audit.schema import Finding, Result, Row, Verdict
 
-from . import figures, words
+from . import figures, quotes, words
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 STYLES: dict[Verdict, str] = {"LEAKS": "bold red", "HOLDS": "bold green", "INCONCLUSIVE": "bold yellow"}
 COLUMNS = {"Worst attack": 86, "n": 92, "Accuracy": 104, "Bytes": 114, "Seconds": 124, "ε": 132}
@@ -43,10 +45,14 @@ def render_terminal(result: Result, *, width: int = 100, color: bool = False) ->
             console.print()
             console.print(Text(words.one_line(client), style="bold"))
             console.print(_defenses(rows, console.width))
+    for excerpt in quotes.excerpts(result):
+        _section(console, f"What came back: {words.one_line(excerpt.client)}", _quoted(excerpt))
     metered = [
-        (client.name, words.one_line(words.meter_line(client.meter)), "") for client in result.clients if client.meter
+        (client.name, words.one_line(f"{client.meter.attack}: {words.meter_line(client.meter)}"), "")
+        for client in result.clients
+        if client.meter
     ]
-    _section(console, "Exact recursion, predicted without defense", metered)
+    _section(console, "Exact attacks, predicted without defense", metered)
     advice = []
     for told in result.recommendations:
         advice.append(("", words.one_line(f"{told.client}: {told.text}"), ""))
@@ -103,6 +109,26 @@ def _finding(finding: Finding) -> list[tuple[str, str, str]]:
     return [*told, ("", f"fix: {words.one_line(finding.fix)}", "")] if finding.fix else told
 
 
+def _quoted(excerpt: quotes.Excerpts) -> list[tuple[str, str | Text, str]]:
+    """The attacker's best sentence, and what is left of it behind every defense; wrong words stand in brackets."""
+    from rich.text import Text
+
+    best = excerpt.lines[0]
+    told: list[tuple[str, str | Text, str]] = []
+    if best.truth:
+        told.append(("truth", quotes.plain(best.truth, mark=False), "bold"))
+    for quote in best.guesses:
+        judged = quote.rouge_l is not None
+        line = Text()
+        for token in quote.guess[: quotes.MOST]:
+            line.append(quotes.plain([token], mark=judged), style=("green" if token.right else "red") if judged else "")
+            line.append(" ")
+        who = f"({words.defense_name(quote.defense)}: {quotes.told(quote)})"
+        line.append(words.one_line(who if quote.guess else f"(nothing) {who}"), style="dim")
+        told.append(("▲" if quote.leaked else "●" if judged else "◇", line, "red" if quote.leaked else ""))
+    return told
+
+
 def _doubts(result: Result) -> list[tuple[str, str]]:
     """What speaks against trusting the verdict, each with its mark."""
     failed = [control for control in result.controls if not control.passed]
@@ -121,7 +147,7 @@ def _doubts(result: Result) -> list[tuple[str, str]]:
     return doubts
 
 
-def _section(console: Console, title: str, entries: list[tuple[str, str, str]]) -> None:
+def _section(console: Console, title: str, entries: Sequence[tuple[str, str | Text, str]]) -> None:
     """Entries of a mark, a text and the mark's style."""
     from rich.padding import Padding
     from rich.table import Table
@@ -131,7 +157,10 @@ def _section(console: Console, title: str, entries: list[tuple[str, str, str]]) 
         return
     grid = Table.grid(padding=(0, 1))
     for mark, text, style in entries:
-        grid.add_row(*([Text(mark, style=style)] if any(e[0] for e in entries) else []), Text(text))
+        grid.add_row(
+            *([Text(mark, style=style)] if any(e[0] for e in entries) else []),
+            Text(text) if isinstance(text, str) else text,
+        )
     console.print()
     console.print(Text(title, style="bold"))
     console.print(Padding(grid, (0, 0, 0, 2)))

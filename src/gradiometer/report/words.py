@@ -14,6 +14,7 @@ from .figures import count, percent
 
 SYMBOLS: dict[Verdict, str] = {"LEAKS": "▲", "HOLDS": "●", "INCONCLUSIVE": "◇"}
 SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low", "none")
+KINDS = {"best": "The attacker’s best", "median": "A median example", "worst": "The attacker’s worst"}
 STATUS_WORDS: dict[Status, str] = {
     "ok": "measured",
     "not_applicable": "not applicable",
@@ -67,11 +68,12 @@ def worst_words(row: Row) -> str:
 
 
 def headline_figure(cell: Cell) -> tuple[str, Estimate | None]:
-    """The share that a cell is judged by, and what it counts; label and presence attacks have no leak rate."""
+    """The share that a cell is judged by, and what it counts; attacks on labels, words and presence have no leak rate."""
     figures = (
         ("leak rate", cell.rate),
         ("AUC", cell.auc),
         ("labels", cell.labels),
+        ("words", cell.words),
         ("identification", cell.identification),
     )
     for name, estimate in figures:
@@ -98,6 +100,10 @@ def meter_line(meter: Meter) -> str:
         told += (
             f"; a batch of {meter.examples}, read off rank {seen.rank} of {seen.where} (gap {count(round(seen.gap))})"
         )
+    if meter.noise is not None:
+        survives, ends = (f"{level:.1g}" for level in meter.noise)
+        told += f"; it should survive noise of {survives} of the gradient’s root mean square"
+        told += f" and end by {ends}" if ends != survives else " and no more"
     if not meter.reason:
         return told
     return f"{told}; {meter.reason}: from there by descent" if meter.verdict == "exact" else f"{told}: {meter.reason}"

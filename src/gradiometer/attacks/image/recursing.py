@@ -16,11 +16,12 @@ from gradiometer.core import (
     Values,
     spawn,
 )
+from gradiometer.numerics.meter import Meter
 from gradiometer.numerics.recursion import consistency, filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
 from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
-from gradiometer.numerics.recursion.meter import Meter, meter
+from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.noise import Noise, relative, total
 from gradiometer.numerics.recursion.own_norm import own_norms
 from gradiometer.numerics.recursion.record import Walk

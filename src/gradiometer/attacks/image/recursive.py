@@ -10,7 +10,7 @@ import torch
 from gradiometer.core import Attack, Card, Channel, Guess, Update
 
 if TYPE_CHECKING:
-    from gradiometer.numerics.recursion.meter import Meter
+    from gradiometer.numerics.meter import Meter
 
 
 @dataclass(frozen=True, kw_only=True)

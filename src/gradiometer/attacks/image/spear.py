@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from gradiometer.core import Attack, Batch, Card, Channel, Guess, NotApplicable, Update, clone_model, in_mode
 from gradiometer.numerics.layers import Layer, Probe, child
+from gradiometer.numerics.meter import Meter
 from gradiometer.numerics.span import Span, span
 from gradiometer.numerics.sparse_factors import CERTAIN, Factors, search
 
 from .first_layer import biased_linear
+from .spear_meter import predict
 from .way_back import way_back
 
 EXACT = 2e-5
@@ -95,6 +97,21 @@ class SPEAR(Attack):
 
     def observing(self, channel: Channel) -> Attack:
         return replace(self, channel=channel)
+
+    def meter(self, update: Update) -> Meter:
+        """What this attack is predicted to reach, by the first layer's singular values and width; nothing is searched.
+
+        Raises:
+            MissingKnowledge: the model is withheld.
+        """
+        update = update.to("cpu")
+        mode = update.recipe.mode if update.recipe else "eval"
+        try:
+            probe = Probe(update.need("model"), update.need("loss"), update.layout, mode)
+            layer = biased_linear(probe.layers(update.values), "SPEAR")
+            return predict(update, layer, self._span(update, layer))
+        except NotApplicable as refusal:
+            return Meter(verdict="not", reason=refusal.message, examples=0, layers=())
 
     def _span(self, update: Update, layer: Layer) -> Span:
         values = update.values if self.channel is None else self.channel.decode(update.values)

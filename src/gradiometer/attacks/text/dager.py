@@ -20,9 +20,12 @@ from gradiometer.core import (
     Values,
     simulate,
 )
+from gradiometer.numerics.channels import NoisyDirection, Rescaled
+from gradiometer.numerics.meter import Meter
 
 from .body import Body
 from .exchange import exchange
+from .metering import predict
 from .prefixes import Found, grow
 from .seeing import Seen, before_and_behind, fits, unending
 from .targets import Known, settle
@@ -108,6 +111,16 @@ class DAGER(Attack):
 
     def observing(self, channel: Channel) -> Attack:
         return replace(self, channel=channel)
+
+    def meter(self, update: Update) -> Meter:
+        """What this attack is predicted to reach, by the singular values of the first block's gradients; nothing is searched.
+
+        Raises:
+            MissingKnowledge: the model is withheld. NotApplicable: it does not take tokens.
+        """
+        update = update.to("cpu")
+        values = update.values if self.channel is None else self.channel.decode(update.values)
+        return predict(update, values, scaled=isinstance(self.channel, Rescaled | NoisyDirection))
 
     def _guess(
         self,

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from gradiometer.core import NotApplicable, Values
-from gradiometer.numerics.span import CLEAR, Span, edge, span
+from gradiometer.numerics.span import CLEAR, ROOM, Span, edge, span
 
 from .body import Body, Reader
 
 LEAST = 1e-6
 """Smallest tolerance of a distance to a span: the attacker's own rounding."""
-ROOM = 4
-"""Least dimensions beside a span. A layer norm alone leaves one that nothing ever enters: its outputs have a mean of zero."""
 BLURRED = 0.05
 """Tolerance where the singular values show no gap or weights drift. On development sentences, after several local steps, what
 entered lay within 0.04 (the median within 1e-4), and other tokens beyond 0.1."""

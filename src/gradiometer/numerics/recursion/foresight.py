@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..meter import Reading
 from .averages import Average, unread
 from .consistency import followed
 from .equations import positions
@@ -26,26 +27,6 @@ from .shift import Spectrum
 
 DESCENT = 4
 """How many known numbers a pixel lead a descent to the pictures: about half of a ReLU's are zeros."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One tensor and the layers that read it.
-
-    Args:
-        where: the first of these layers; shape: of the tensor, one example.
-        unknowns: examples x positions a channel; missing: weight-gradient equations a channel that lack (0: none).
-        closed: whether known outputs of the layers make up for them, by count.
-        rank, gap: of the layer's own gradient, where it has shift structure and enough channels; else 0.
-    """
-
-    where: str
-    shape: tuple[int, ...]
-    unknowns: int
-    missing: int
-    closed: bool
-    rank: int = 0
-    gap: float = 0.0
 
 
 @dataclass(kw_only=True, eq=False)

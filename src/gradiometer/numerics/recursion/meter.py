@@ -7,41 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from gradiometer.core import NotApplicable
 
+from ..meter import Meter
 from . import bottleneck, concatenated, train_top
 from .beginning import hidden, shifted
 from .checksum import sums
-from .foresight import Reading, Way, count
+from .foresight import Way, count
 from .graph import Graph, Layer, Node
 from .head import single
 from .shift import Spectrum, spectrum
 from .top import branches, find_head, find_top
 from .wide_shift import wide_spectrum
-
-Verdict = Literal["exact", "partial", "not"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Meter:
-    """The prediction.
-
-    Args:
-        verdict: `exact` (the pictures follow), `partial` (tensors of the upper layers do), `not` (nothing does).
-        reason: where it ends, and why.
-        examples: the batch size that was counted with, read off the spectrum where it was not given; 0: unknown.
-        layers: from the head to the input.
-    """
-
-    verdict: Verdict
-    reason: str
-    examples: int
-    layers: tuple[Reading, ...]
 
 
 def meter(graph: Graph, gradient: Mapping[str, Tensor], *, examples: int | None = None) -> Meter:

@@ -1,0 +1,99 @@
+"""Quotes: sentences beside what came back of them. What is not public is masked before it is written anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gradiometer.core import Data, Guess
+from gradiometer.metrics import in_common
+from gradiometer.metrics.score_text import Tokens, sentences
+
+from .evidence import Case, Evidence, Record
+from .modality import level_of
+from .pictures import blurs
+from .schema import Quote, Row, Token
+from .setup import Setup
+from .showing import kinds, strongest
+from .targets import Victim
+
+MASK = "•••"
+"""What stands for a masked word, however long it is."""
+
+
+def quotes(setup: Setup, victim: Victim, number: int, guess: Guess, matched: Sequence[int | None]) -> Record:
+    """For a trial's record: every true sentence and its guess, token by token; of a captured update the guesses alone.
+
+    Args:
+        matched: for every true sentence the position of its guess, or None.
+    """
+    if setup.plan.audit.gallery == "none" or "input_ids" not in guess:
+        return {}
+    mask, said = blurs(setup, victim), sentences(guess)
+    if victim.data is None:
+        pairs: list[tuple[Tokens, Tokens]] = [((), tokens) for tokens in said]
+    else:
+        real = sentences(victim.batch(number))
+        pairs = [(one, () if j is None else said[j]) for one, j in zip(real, matched)]
+    told = [
+        {"truth": _pieces(one, other, victim.data, mask), "guess": _pieces(other, one, victim.data, mask)}
+        for one, other in pairs
+    ]
+    return {"quotes": told, "masked": mask}
+
+
+def _pieces(tokens: Tokens, other: Tokens, data: Data | None, mask: bool) -> list[dict[str, Any]]:
+    """The tokens as people read them, and which of them the other sentence has in the same order."""
+    tokenizer = None if data is None else data.tokenizer
+    written = [str(token) if tokenizer is None else tokenizer.decode([token]) for token in tokens]
+    return [
+        {"text": MASK if mask else text.strip(), "right": right}
+        for text, right in zip(written, in_common(tokens, other))
+        if text.strip()  # marks of beginning and end are no words
+    ]
+
+
+def quoted(setup: Setup, evidence: Evidence, rows: Sequence[Row]) -> list[Quote]:
+    """The same best, median and worst sentence through every defense; what attacks claim of a captured update."""
+    found: list[Quote] = []
+    for client, victim in setup.victims.items():
+        if victim.data is None:
+            found += _claimed(evidence, client)
+            continue
+        chosen: dict[str, tuple[int, int]] = {}
+        for row in rows:
+            case = strongest(evidence, row) if row.client == client else None
+            if case is None:
+                continue
+            chosen = chosen or kinds(evidence, case)
+            for kind, (batch, number) in chosen.items():
+                record = evidence.attacks[case].get(batch, {})
+                if number < len(record.get("quotes", ())):
+                    found.append(_entry(case, kind, record, number, f"batch {batch}, example {number}"))
+    return found
+
+
+def _claimed(evidence: Evidence, client: str) -> list[Quote]:
+    return [
+        _entry(case, "best", record, i, "captured update")
+        for case in evidence.attacks
+        if case.client == client
+        for record in evidence.ok(case)
+        for i in range(len(record.get("quotes", ())))
+    ]
+
+
+def _entry(case: Case, kind: Any, record: Record, number: int, example: str) -> Quote:
+    words, scores = record["quotes"][number], record.get("examples")
+    score = scores[number] if scores else None
+    return Quote(
+        **case._asdict(),
+        kind=kind,
+        example=example,
+        truth=[Token(**piece) for piece in words["truth"]],
+        guess=[Token(**piece) for piece in words["guess"]],
+        masked=record["masked"],
+        rouge_l=score and score["rouge_l"],
+        exact=bool(score and score["exact"]),
+        leaked=score is not None and level_of(score) != "none",
+    )
