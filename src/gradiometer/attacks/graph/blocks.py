@@ -1,0 +1,193 @@
+"""Nodes, their neighborhoods and the neighborhoods of these: what a graph can be put together from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, product
+from math import comb
+
+import torch
+from torch import Tensor
+
+from gradiometer.numerics.span import Span
+
+from .body import CHUNK, Body
+from .causes import Cause, Unread
+
+SKETCH = 16
+"""Directions of the first look."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kinds:
+    """The kinds of nodes that may be there.
+
+    Args:
+        features: [t, features], zeros and ones. degrees: [t], how many neighbors each has.
+    """
+
+    features: Tensor
+    degrees: Tensor
+
+    def __len__(self) -> int:
+        return len(self.degrees)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blocks:
+    """Kinds of nodes with the kinds of their neighbors.
+
+    Args:
+        center: [b]. around: for each, the kinds of its neighbors, rising. hidden: [b, width], what the first layer makes of it.
+    """
+
+    center: list[int]
+    around: list[tuple[int, ...]]
+    hidden: Tensor
+
+    def __len__(self) -> int:
+        return len(self.center)
+
+    def take(self, kept: list[int]) -> Blocks:
+        """Those at these places."""
+        return Blocks(
+            center=[self.center[i] for i in kept], around=[self.around[i] for i in kept], hidden=self.hidden[kept]
+        )
+
+
+def neighborhoods(
+    body: Body, kinds: Kinds, bonds: Tensor, seen: Span, tolerance: float, most: int, rng: torch.Generator
+) -> Blocks:
+    """All blocks whose output of the first layer lies in the span of what enters the second.
+
+    Args:
+        bonds: [t, t], which kinds may be neighbors. most: blocks to try at most.
+
+    Raises:
+        Unread: there are more.
+    """
+    partners = [(row & (kinds.degrees > 0)).nonzero().flatten() for row in bonds]
+    degrees = kinds.degrees.tolist()
+    tries = sum(comb(len(p) + d - 1, d) if d else 1 for p, d in zip(partners, degrees))
+    if tries > most:
+        raise Unread(
+            Cause.TOO_MANY_NEIGHBORHOODS,
+            f"{tries} neighborhoods of {len(kinds)} kinds of nodes would have to be tried, more than {most}",
+            fix="raise `most`, if time does not matter",
+        )
+    sketch = seen.beside(SKETCH, rng).float().T.contiguous()
+    mapped = body.mapped(0, kinds.features)
+    single = mapped.float()
+    room = (SKETCH / max(1, seen.right.shape[1] - seen.rank)) ** 0.5
+    limit = 4 * (tolerance + 1e-4) * room
+    center, around, hidden = list[int](), list[tuple[int, ...]](), list[Tensor]()
+    body.model.float()
+    found: list[tuple[int, Tensor]] = []
+    for kind, degree in enumerate(degrees):
+        chosen = torch.combinations(partners[kind], degree, with_replacement=True)
+        if not degree:
+            chosen = torch.zeros(1, 0, dtype=torch.long)
+        for part in chosen.split(max(1, CHUNK // ((degree + 1) * single.shape[1]))):
+            out = _hidden(body, single, kinds, kind, part)
+            found.append((kind, part[(out @ sketch).norm(dim=1) <= limit * out.norm(dim=1)]))
+    body.model.double()
+    for kind, part in found:
+        if len(part):
+            out = _hidden(body, mapped, kinds, kind, part)
+            inside = (seen.distance(out) <= tolerance).nonzero().flatten()
+            center += [kind] * len(inside)
+            around += [tuple(row) for row in part[inside].tolist()]
+            hidden.append(out[inside])
+    if not hidden:
+        return Blocks(center=[], around=[], hidden=mapped[:0])
+    return Blocks(center=center, around=around, hidden=torch.cat(hidden))
+
+
+def _hidden(body: Body, mapped: Tensor, kinds: Kinds, kind: int, around: Tensor) -> Tensor:
+    """The first layer's output [n, width] of nodes of one kind with these neighbors [n, k]."""
+    degrees = kinds.degrees.to(mapped)
+    own = mapped[kind].expand(len(around), -1)
+    edges = torch.ones_like(around, dtype=mapped.dtype)
+    return body.embed(0, own, mapped[around], edges, degrees[kind].expand(len(around)), degrees[around])
+
+
+def matching(blocks: Blocks) -> Blocks:
+    """Without the blocks that have a neighbor which no block fits, over and over."""
+    while True:
+        fits = {(c, n) for c, around in zip(blocks.center, blocks.around) for n in around}
+        kept = [
+            i for i, (c, around) in enumerate(zip(blocks.center, blocks.around)) if all((n, c) in fits for n in around)
+        ]
+        if len(kept) == len(blocks):
+            return blocks
+        blocks = blocks.take(kept)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seconds:
+    """Blocks with the blocks of their neighbors.
+
+    Args:
+        center: [s], which block. around: for each, the blocks of its neighbors. rows: [s, features + width], what enters the
+            readout.
+    """
+
+    center: list[int]
+    around: list[tuple[int, ...]]
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.center)
+
+    def take(self, kept: list[int]) -> Seconds:
+        """Those at these places."""
+        return Seconds(center=[self.center[i] for i in kept], around=[self.around[i] for i in kept], rows=self.rows[kept])
+
+
+def second_neighborhoods(body: Body, kinds: Kinds, blocks: Blocks, most: int) -> Seconds:
+    """All blocks with blocks for neighbors that fit: both name the other's kind.
+
+    Raises:
+        NotApplicable: there are more than `most`.
+    """
+    offered: dict[tuple[int, int], list[int]] = {}
+    for i, (c, around) in enumerate(zip(blocks.center, blocks.around)):
+        for n in set(around):
+            offered.setdefault((c, n), []).append(i)
+    center, around = list[int](), list[tuple[int, ...]]()
+    for i, (c, kinds_around) in enumerate(zip(blocks.center, blocks.around)):
+        slots = [
+            combinations_with_replacement(offered[n, c], kinds_around.count(n)) for n in dict.fromkeys(kinds_around)
+        ]
+        size = 1
+        for n in dict.fromkeys(kinds_around):
+            size *= comb(len(offered[n, c]) + kinds_around.count(n) - 1, kinds_around.count(n))
+        if len(center) + size > most:
+            raise Unread(
+                Cause.TOO_MANY_NEIGHBORHOODS,
+                f"more than {most} second neighborhoods of {len(blocks)} blocks fit",
+                fix="raise `most`, if time does not matter",
+            )
+        for choice in product(*slots):
+            center.append(i)
+            around.append(tuple(b for part in choice for b in part))
+    return Seconds(center=center, around=around, rows=_rows(body, kinds, blocks, center, around))
+
+
+def _rows(
+    body: Body, kinds: Kinds, blocks: Blocks, center: list[int], around: list[tuple[int, ...]]
+) -> Tensor:
+    mapped = body.mapped(1, blocks.hidden)
+    kind = torch.tensor(blocks.center, dtype=torch.long)
+    degrees = kinds.degrees[kind].to(mapped)
+    width = max(map(len, around), default=0)
+    neighbors, edges = torch.zeros(len(around), width, dtype=torch.long), mapped.new_zeros(len(around), width)
+    for i, row in enumerate(around):
+        neighbors[i, : len(row)], edges[i, : len(row)] = torch.tensor(row, dtype=torch.long), 1
+    centers = torch.tensor(center, dtype=torch.long)
+    parts = []
+    for part in torch.arange(len(center)).split(max(1, CHUNK // ((width + 1) * mapped.shape[1]))):
+        c, n = centers[part], neighbors[part]
+        out = body.embed(1, mapped[c], mapped[n], edges[part], degrees[c], degrees[n])
+        parts.append(torch.cat([kinds.features[kind[c]], out], 1))
+    return torch.cat(parts)

@@ -1,0 +1,147 @@
+"""From a gradient to how often every second neighborhood occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Batch, Field, NotApplicable, Values
+from gradiometer.numerics.span import Span
+
+from .blocks import Blocks, Kinds, Seconds, matching, neighborhoods, second_neighborhoods
+from .body import Body
+from .causes import Cause, Unread
+from .counts import FITS, shares
+from .spans import binary_points, spanned
+
+READ, GLUED = 3000, 100_000
+"""How many second neighborhoods, the nearest to the readout's span, may add up to its gradient, and of how many they are chosen."""
+BEGINNINGS = 2**17
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """The gradients of the three maps that read nodes, with their spans and tolerances."""
+
+    gradients: tuple[Tensor, Tensor, Tensor]
+    spans: tuple[Span, Span, Span]
+    tolerances: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, body: Body, gradient: Values, tolerance: float | None) -> Seen:
+        """What a gradient shows.
+
+        Raises:
+            NotApplicable: a map's gradient was not sent, or fills its space.
+        """
+        missing = [name for name in (*body.weights, body.first_bias, body.last_bias) if name not in gradient]
+        if missing:
+            raise NotApplicable(f"the update holds no gradient of {missing[0]!r}", fix="the attack needs all maps trained")
+        gradients = tuple(gradient[name].double() for name in body.weights)
+        found = [spanned(one, tolerance) for one in gradients]
+        for name, one, (span, _) in zip(body.weights, gradients, found):
+            if not span.rank:
+                raise NotApplicable(f"the gradient of {name!r} is zero: no node reached it")
+            if span.rank > 0.9 * min(int((one.abs().sum(0) > 0).sum()), len(one)) and name != body.weights[0]:
+                raise Unread(Cause.FULL_SPAN, f"the gradient of {name!r} has rank {span.rank}: {Cause.FULL_SPAN}")
+        first, second, third = found
+        return cls(
+            gradients=(gradients[0], gradients[1], gradients[2]),
+            spans=(first[0], second[0], third[0]),
+            tolerances=(first[1], second[1], third[1]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explained:
+    """What adds up to the readout's gradient.
+
+    Args:
+        shares: [classes or 1, seconds], which share of all nodes each is, by the node's class where it has one.
+        left: what stays unexplained, relative to the gradient.
+    """
+
+    kinds: Kinds
+    blocks: Blocks
+    seconds: Seconds
+    shares: Tensor
+    left: float
+
+
+def explain(
+    body: Body, seen: Seen, gradient: Values, kinds: Kinds, bonds: Tensor, most: int, rng: torch.Generator
+) -> Explained:
+    """Second neighborhoods of these kinds that add up to the readout's gradient, as far as they do.
+
+    Args:
+        bonds: [kinds, kinds], which may be neighbors.
+
+    Raises:
+        Unread: there are too many, or none.
+    """
+    blocks = matching(neighborhoods(body, kinds, bonds, seen.spans[1], seen.tolerances[1], most, rng))
+    if not len(blocks):
+        raise Unread(Cause.MISSING_NEIGHBORHOODS, "no neighborhoods fit the second span and each other")
+    seconds = second_neighborhoods(body, kinds, blocks, GLUED)
+    if len(seconds) > READ:
+        nearest = seen.spans[2].distance(seconds.rows).argsort()[:READ]
+        seconds = seconds.take(nearest.sort().values.tolist())
+    delta = None if body.per_node else gradient[body.last_bias].double()
+    slopes = body.slopes(seconds.rows, delta)
+    classes, count = slopes.shape[:2]
+    rows = torch.cat([seconds.rows, torch.ones_like(seconds.rows[:, :1])], 1)
+    target = torch.cat([seen.gradients[2], gradient[body.first_bias].double()[:, None]], 1)
+    weights, left = shares(target, slopes.flatten(0, 1), rows.repeat(classes, 1), rng)
+    return Explained(kinds=kinds, blocks=blocks, seconds=seconds, shares=weights.reshape(classes, count), left=left)
+
+
+def kinds_of_nodes(seen: Seen, field: Field, degrees: int) -> Kinds:
+    """All kinds of nodes in the first span: exactly one 1 in each block of several columns.
+
+    Raises:
+        Unread: there are too many.
+    """
+    starts = [sum(field.blocks[:i]) for i in range(len(field.blocks))]
+    wide = next((i for i, width in enumerate(field.blocks) if width > 1), None)
+    whole = None if wide is None else torch.arange(starts[wide], starts[wide] + field.blocks[wide])
+    live = seen.gradients[0].abs().sum(0) > 0
+    nodes = binary_points(seen.spans[0], live, whole, BEGINNINGS)
+    for start, width in zip(starts, field.blocks):
+        if width > 1:
+            nodes = nodes[nodes[:, start : start + width].sum(1) == 1]
+    nodes = nodes[seen.spans[0].distance(nodes) <= seen.tolerances[0]]
+    if field.degree is not None:
+        start = starts[field.degree]
+        return Kinds(features=nodes, degrees=nodes[:, start : start + field.blocks[field.degree]].argmax(1))
+    return Kinds(features=nodes.repeat(degrees + 1, 1), degrees=torch.arange(degrees + 1).repeat_interleave(len(nodes)))
+
+
+def stages(kinds: Kinds, public: Batch | None) -> Iterator[tuple[Kinds, Tensor]]:
+    """Which kinds and which bonds between them to expect: those of public graphs, then public kinds, then all."""
+    everything = torch.ones(len(kinds), len(kinds), dtype=torch.bool)
+    if public is not None and len(kinds):
+        known, pairs = _public(kinds, public)
+        some = Kinds(features=kinds.features[known], degrees=kinds.degrees[known])
+        if 0 < len(some):
+            yield some, pairs[known][:, known]
+            if not bool(pairs[known][:, known].all()):
+                yield some, everything[: len(some), : len(some)]
+        if len(some) == len(kinds):
+            return
+    yield kinds, everything
+
+
+def _public(kinds: Kinds, public: Batch) -> tuple[Tensor, Tensor]:
+    """Which kinds occur in public graphs, and which pairs of them as neighbors."""
+    code = torch.randint(1, 2**40, (kinds.features.shape[1],), generator=torch.Generator().manual_seed(0))
+    mine = kinds.features.long() @ code
+    there = public["mask"].bool()
+    theirs = torch.where(there, public["nodes"].long() @ code, -1)
+    graph, i, j = public["adjacency"].nonzero(as_tuple=True)
+    ends = torch.stack([theirs[graph, i], theirs[graph, j]], 1).unique(dim=0)
+    bonded = {(int(a), int(b)) for a, b in ends}
+    pairs = torch.tensor([[(int(a), int(b)) in bonded for b in mine] for a in mine], dtype=torch.bool)
+    return torch.isin(mine, theirs), pairs

@@ -1,0 +1,199 @@
+"""GRAIN: a whole graph, nodes and edges, from the gradient of a graph network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Attack, Batch, Card, Channel, Field, Guess, NotApplicable, Recipe, Update, Values, simulate
+
+from .body import Body
+from .causes import Cause, Unread
+from .counts import FITS, numbers
+from .explain import Explained, Seen, explain, kinds_of_nodes, stages
+from .realize import Edges, Search, oddity
+
+SINGLE = 1e-5
+"""Relative distance of two gradients of the same graph that a float32 client's rounding explains."""
+LEAVES, CHECKED = 400, 60
+"""How many graphs with the right neighborhoods are looked at, and of how many of them the gradient is simulated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRAIN(Attack):
+    """Reads a graph from the inside out: nodes, their neighborhoods, the neighborhoods of these, how often each occurs, edges.
+
+    A vector of zeros and ones that lies in the span of the first map's gradient is a kind of node; a kind with kinds around
+    it whose first-layer output lies in the span of the second map's is a neighborhood. Neighborhoods whose neighbors
+    fit are glued. The readout's gradient is the sum, over nodes, of products that each second neighborhood causes and that can
+    be worked out: nonnegative least squares tell how often each occurs, and, as counts are whole, how many nodes there are.
+    A depth-first search joins the nodes; of the graphs found, one whose simulated gradient is the one sent is the guess.
+
+    Two layers do not determine every graph: others with the same neighborhoods have the same gradient.
+
+    Args:
+        tolerance: sine of the angle to a span up to which something lies in it; None: from the gap of the singular values.
+        most: neighborhoods to try at most.
+        steps: of the depth-first search at most, a number of nodes.
+        prior: expect molecules: kinds of nodes and bonds of the public graphs first, rings of five and six.
+        degrees: where features do not tell a node's degree, the largest to try.
+        channel: what an informed attacker knows of a defense: it decodes the entries.
+
+    Returns (in `Guess`):
+        nodes, adjacency, mask, y: of the one graph. confidence: 1 where the guess causes the gradient that was sent, else
+        less. notes: `rank` of the spans, how many `kinds`, `blocks` and `seconds` were found, `agreement`, the relative distance of
+        the caused gradient from the sent one, and `verified`, whether rounding explains it.
+
+    References:
+        Drencheva, Petrov, Baader, Dimitrov, Vechev, "GRAIN: Exact Graph Reconstruction from Gradients", 2025,
+        arXiv:2503.01838.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Recovers a whole graph, features and edges, from the spans of a graph network's gradients.",
+        title="GRAIN: Exact Graph Reconstruction from Gradients",
+        authors="Drencheva, Petrov, Baader, Dimitrov, Vechev",
+        year=2025,
+        arxiv="2503.01838",
+        modality="graph",
+        family="analytic",
+        formula="x is a kind of node if dist(x, rowspan dL/dW_1) < tau;  h(x, neighbors) a neighborhood if dist(h, rowspan dL/dW_2) "
+        "< tau;  dL/dW_readout = sum_c n_c delta_c [x_c, e_c]^T tells the counts n_c >= 0",
+        needs=("model", "loss"),
+        departs="counts of second neighborhoods by nonnegative least squares instead of a search over whole graphs with a "
+        "gradient check each; the label from the head's bias; rings of any size; graphs told apart by the gradient only if it can",
+    )
+    tolerance: float | None = None
+    most: int = 3_000_000
+    steps: int = 20_000
+    prior: bool = True
+    degrees: int = 4
+    channel: Channel | None = None
+
+    def run(self, update: Update, rng: torch.Generator) -> Guess:
+        update = update.to("cpu")
+        body = Body(update.need("model"))
+        update.need("loss")
+        nodes = update.layout.get("nodes")
+        if nodes is None or nodes.kind != "blocks" or "adjacency" not in update.layout:
+            raise NotApplicable("GRAIN reads the fields `nodes`, of zeros and ones, and `adjacency`, which the layout lacks")
+        if (update.batch_size or 1) > 1 or update.clients > 1:
+            raise NotApplicable("GRAIN reads one graph, and several stand behind the update", fix="observe batches of one")
+        values = update.values if self.channel is None else self.channel.decode(update.values)
+        gradient = update.replace(values=values).as_gradient()
+        seen = Seen.of(body, gradient, self.tolerance)
+        explained = self._explained(body, seen, gradient, nodes, update, rng)
+        notes = {
+            "rank": [one.rank for one in seen.spans],
+            "gap": [one.gap for one in seen.spans],
+            "kinds": len(explained.kinds),
+            "blocks": len(explained.blocks),
+            "seconds": len(explained.seconds),
+            "unexplained": explained.left,
+        }
+        return self._guess(body, update, gradient, explained, notes)
+
+    def observing(self, channel: Channel) -> Attack:
+        return replace(self, channel=channel)
+
+    def _explained(
+        self, body: Body, seen: Seen, gradient: Values, nodes: Field, update: Update, rng: torch.Generator
+    ) -> Explained:
+        """The first stage that explains the readout's gradient, else the one that explains most of it."""
+        best: Explained | None = None
+        refusal: Unread | None = None
+        kinds = kinds_of_nodes(seen, nodes, self.degrees)
+        for some, bonds in stages(kinds, update.public if self.prior else None):
+            try:
+                found = explain(body, seen, gradient, some, bonds, self.most, rng)
+            except Unread as error:
+                refusal = error
+                continue
+            if best is None or found.left < best.left:
+                best = found
+            if best.left < FITS:
+                return best
+        if best is not None and refusal is None:
+            refusal = Unread(
+                Cause.UNEXPLAINED,
+                f"the {len(best.blocks)} neighborhoods found leave {best.left:.1e} of the readout's gradient unexplained",
+                fix="raise the tolerance, if the gradient is not a plain one",
+            )
+        raise refusal or Unread(Cause.TOO_MANY_NODES, "no kind of node lies in the first span")
+
+    def _guess(
+        self, body: Body, update: Update, gradient: Values, explained: Explained, notes: dict[str, Any]
+    ) -> Guess:
+        most = update.layout["adjacency"].shape[0]
+        label = None if body.per_node else int(gradient[body.last_bias].argmin())
+        best: tuple[float, float, Batch] | None = None
+        sized = False
+        for nodes in _expanded(explained, most):
+            sized = True
+            for odd, edges in self._graphs(explained, nodes):
+                if best is not None and best[0] <= SINGLE and best[1] <= odd:
+                    break
+                batch = _batch(explained, nodes, edges, most, label)
+                agreement = _apart(update, gradient, batch)
+                if best is None or (agreement > SINGLE, odd if agreement <= SINGLE else agreement) < (
+                    best[0] > SINGLE,
+                    best[1] if best[0] <= SINGLE else best[0],
+                ):
+                    best = agreement, odd, batch
+            if best is not None and best[0] <= SINGLE and (best[1] == 0 or not self.prior):
+                break
+        if best is None:
+            cause = Cause.NO_GRAPH if sized else Cause.NO_NUMBER
+            raise Unread(cause, f"{cause}: {len(explained.seconds)} second neighborhoods of {len(explained.blocks)} blocks")
+        agreement, odd, batch = best
+        notes |= {"agreement": agreement, "verified": agreement <= SINGLE, "oddity": odd}
+        confidence = torch.ones(1) if agreement <= SINGLE else torch.tensor([1 / (1 + agreement / SINGLE)])
+        return Guess(tensors=dict(batch), confidence=confidence, notes=notes)
+
+    def _graphs(self, explained: Explained, nodes: list[tuple[int, int]]) -> list[tuple[float, Edges]]:
+        """Graphs of these nodes, the likeliest molecules first."""
+        blocks = [explained.seconds.center[second] for _, second in nodes]
+        around = [explained.seconds.around[second] for _, second in nodes]
+        search = Search(blocks=blocks, around=around, prior=self.prior, most=self.steps)
+        found = dict[Edges, float]()
+        for edges in search.run():
+            found[edges] = oddity(edges, len(nodes)) if self.prior else 0.0
+            if len(found) >= LEAVES or (self.prior and not found[edges]):
+                break
+        return [(odd, edges) for edges, odd in sorted(found.items(), key=lambda one: one[1])][:CHECKED]
+
+
+def _expanded(explained: Explained, most: int) -> Iterator[list[tuple[int, int]]]:
+    """For each number of nodes that makes all counts whole: class and second neighborhood of every node."""
+    kept = (explained.shares > 0.2 / most).nonzero().tolist()
+    weights = torch.stack([explained.shares[c, s] for c, s in kept])
+    for count in numbers(weights, most):
+        times = (weights * count).round().long().tolist()
+        yield [(c, s) for (c, s), t in zip(kept, times) for _ in range(t)]
+
+
+def _batch(explained: Explained, nodes: list[tuple[int, int]], edges: Edges, most: int, label: int | None) -> Batch:
+    """One graph, filled up with zeros."""
+    count, kinds = len(nodes), [explained.blocks.center[explained.seconds.center[s]] for _, s in nodes]
+    features = torch.zeros(1, most, explained.kinds.features.shape[1])
+    features[0, :count] = explained.kinds.features[kinds].float()
+    adjacency, mask = torch.zeros(1, most, most), torch.zeros(1, most, dtype=torch.long)
+    for i, j in edges:
+        adjacency[0, i, j] = adjacency[0, j, i] = 1
+    mask[0, :count] = 1
+    y = torch.tensor([label if label is not None else [*[c for c, _ in nodes], *[0] * (most - count)]])
+    return Batch(nodes=features, adjacency=adjacency, mask=mask, y=y)
+
+
+def _apart(update: Update, gradient: Values, batch: Batch) -> float:
+    """Relative distance of the gradient that a graph causes from the one observed."""
+    caused = simulate(update.need("model"), update.need("loss"), Recipe(), batch).values
+    return _norm([caused[name].double() - gradient[name].double() for name in gradient]) / _norm(list(gradient.values()))
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return sum(float(tensor.detach().double().square().sum()) for tensor in tensors) ** 0.5
