@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from math import comb
@@ -14,8 +15,8 @@ from gradiometer.numerics.span import Span
 from .body import CHUNK, Body
 from .causes import Cause, Unread
 
-SKETCH = 16
-"""Directions of the first look."""
+SKETCH, NEAREST, ALIKE = 16, 4000, 0.01
+"""Directions of the first look; how many blocks outside a span are looked at, and how far (a sine) alike directions may differ."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +67,52 @@ def neighborhoods(
     Raises:
         Unread: there are more.
     """
+    sketch = seen.beside(SKETCH, rng).float().T.contiguous()
+    limit = 4 * (tolerance + 1e-4) * (SKETCH / max(1, seen.right.shape[1] - seen.rank)) ** 0.5
+    near = [
+        (kind, part[(out @ sketch).norm(dim=1) <= limit * out.norm(dim=1)])
+        for kind, part, out in _tried(body, kinds, bonds, most)
+    ]
+    found = _blocks(body, kinds, near)
+    return found.take((seen.distance(found.hidden) <= tolerance).nonzero().flatten().tolist())
+
+
+def missing_direction(
+    body: Body, kinds: Kinds, bonds: Tensor, seen: Span, tolerance: float, most: int, rng: torch.Generator
+) -> Tensor | None:
+    """The direction [width] that the span lacks, if several blocks miss it by the same one; None where none do.
+
+    Where A + I is singular, or two nodes have the same derivative, the gradient loses a direction of the space that true
+    blocks span. These then all lie beside the span in that one direction, and false ones each in its own.
+    """
+    sketch = seen.beside(SKETCH, rng).float().T.contiguous()
+    nearest = list[tuple[Tensor, int, Tensor, Tensor]]()
+    for kind, part, out in _tried(body, kinds, bonds, most):
+        beside = out @ sketch / out.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        sizes, order = beside.norm(dim=1).topk(min(NEAREST, len(part)), largest=False)
+        nearest.append((sizes, kind, part[order], beside[order]))
+    if not nearest:
+        return None
+    limit = torch.cat([one[0] for one in nearest]).sort().values[:NEAREST][-1]
+    kept = [(kind, part[sizes <= limit]) for sizes, kind, part, _ in nearest]
+    blocks = _blocks(body, kinds, kept)
+    hidden = (blocks.hidden * 1e6).round().unique(dim=0) / 1e6  # the same sum of features is no second witness
+    hidden = hidden[hidden.norm(dim=1) > 0]
+    rest = hidden / hidden.norm(dim=1, keepdim=True)
+    rest = rest - rest @ seen.right.T @ seen.right
+    lengths = rest.norm(dim=1)
+    rest, lengths = rest[lengths > 3 * tolerance], lengths[lengths > 3 * tolerance]
+    if len(rest) < 2:
+        return None
+    unit = rest / lengths[:, None]
+    # An error of the size of the tolerance turns a direction by that much over its length.
+    alike = (unit @ unit.T).abs() > 1 - (ALIKE * (1 + tolerance / lengths)).square()[:, None]
+    witnesses = alike.sum(1)
+    return unit[witnesses.argmax()] if witnesses.max() > 1 else None
+
+
+def _tried(body: Body, kinds: Kinds, bonds: Tensor, most: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """All blocks in parts: kind of the center, kinds around [n, degree], the first layer's output in single precision."""
     partners = [(row & (kinds.degrees > 0)).nonzero().flatten() for row in bonds]
     degrees = kinds.degrees.tolist()
     tries = sum(comb(len(p) + d - 1, d) if d else 1 for p, d in zip(partners, degrees))
@@ -75,32 +122,26 @@ def neighborhoods(
             f"{tries} neighborhoods of {len(kinds)} kinds of nodes would have to be tried, more than {most}",
             fix="raise `most`, if time does not matter",
         )
-    sketch = seen.beside(SKETCH, rng).float().T.contiguous()
-    mapped = body.mapped(0, kinds.features)
-    single = mapped.float()
-    room = (SKETCH / max(1, seen.right.shape[1] - seen.rank)) ** 0.5
-    limit = 4 * (tolerance + 1e-4) * room
-    center, around, hidden = list[int](), list[tuple[int, ...]](), list[Tensor]()
-    body.model.float()
-    found: list[tuple[int, Tensor]] = []
+    mapped = body.mapped(0, kinds.features).float()
+    single = body.single()
     for kind, degree in enumerate(degrees):
         chosen = torch.combinations(partners[kind], degree, with_replacement=True)
         if not degree:
             chosen = torch.zeros(1, 0, dtype=torch.long)
-        for part in chosen.split(max(1, CHUNK // ((degree + 1) * single.shape[1]))):
-            out = _hidden(body, single, kinds, kind, part)
-            found.append((kind, part[(out @ sketch).norm(dim=1) <= limit * out.norm(dim=1)]))
-    body.model.double()
-    for kind, part in found:
-        if len(part):
-            out = _hidden(body, mapped, kinds, kind, part)
-            inside = (seen.distance(out) <= tolerance).nonzero().flatten()
-            center += [kind] * len(inside)
-            around += [tuple(row) for row in part[inside].tolist()]
-            hidden.append(out[inside])
-    if not hidden:
-        return Blocks(center=[], around=[], hidden=mapped[:0])
-    return Blocks(center=center, around=around, hidden=torch.cat(hidden))
+        for part in chosen.split(max(1, CHUNK // ((degree + 1) * mapped.shape[1]))):
+            if len(part):
+                yield kind, part, _hidden(single, mapped, kinds, kind, part)
+
+
+def _blocks(body: Body, kinds: Kinds, chosen: list[tuple[int, Tensor]]) -> Blocks:
+    """These, in double precision."""
+    mapped = body.mapped(0, kinds.features)
+    hidden = [_hidden(body, mapped, kinds, kind, part) for kind, part in chosen if len(part)]
+    return Blocks(
+        center=[kind for kind, part in chosen for _ in part],
+        around=[tuple(row) for _, part in chosen for row in part.tolist()],
+        hidden=torch.cat(hidden) if hidden else mapped[:0],
+    )
 
 
 def _hidden(body: Body, mapped: Tensor, kinds: Kinds, kind: int, around: Tensor) -> Tensor:

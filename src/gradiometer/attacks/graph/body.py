@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -53,6 +54,12 @@ class Body:
         heads = [module for module in readout if isinstance(module, nn.Linear)]
         self.first_bias, self.last_bias = (child(names[one], "bias") for one in (readout[0], heads[-1]))
         self.per_node = bool(getattr(model, "per_node", False))
+
+    def single(self) -> Body:
+        """The same in single precision."""
+        other = copy(self)
+        other.model = clone_model(self.model).float()
+        return other
 
     def embed(self, number: int, own: Tensor, others: Tensor, edges: Tensor, degree: Tensor, degrees: Tensor) -> Tensor:
         """What layer `number` makes of nodes in their neighborhoods, [n, width], with the activation behind the first.

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradiometer.core import Batch, Field, NotApplicable, Values
 from gradiometer.numerics.span import Span
 
-from .blocks import Blocks, Kinds, Seconds, matching, neighborhoods, second_neighborhoods
+from .blocks import Blocks, Kinds, Seconds, matching, missing_direction, neighborhoods, second_neighborhoods
 from .body import Body
 from .causes import Cause, Unread
 from .counts import FITS, shares
@@ -19,7 +19,8 @@ from .spans import binary_points, spanned
 
 READ, GLUED = 3000, 100_000
 """How many second neighborhoods, the nearest to the readout's span, may add up to its gradient, and of how many they are chosen."""
-BEGINNINGS = 2**17
+BEGINNINGS, WIDENED = 2**17, 3
+"""Beginnings of nodes to follow at most, and how many directions may be added to the second span."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,15 +77,39 @@ def explain(
 ) -> Explained:
     """Second neighborhoods of these kinds that add up to the readout's gradient, as far as they do.
 
+    Where the second span lacks a direction that many blocks point along, it is added, and all is tried again.
+
     Args:
         bonds: [kinds, kinds], which may be neighbors.
 
     Raises:
         Unread: there are too many, or none.
     """
-    blocks = matching(neighborhoods(body, kinds, bonds, seen.spans[1], seen.tolerances[1], most, rng))
-    if not len(blocks):
+    best: Explained | None = None
+    span, tolerance = seen.spans[1], seen.tolerances[1]
+    for turn in range(WIDENED + 1):
+        blocks = matching(neighborhoods(body, kinds, bonds, span, tolerance, most, rng))
+        if len(blocks):
+            found = _added_up(body, seen, gradient, kinds, blocks, rng)
+            if best is None or found.left < best.left:
+                best = found
+            if best.left < FITS:
+                return best
+        if turn == WIDENED:
+            break
+        direction = missing_direction(body, kinds, bonds, span, tolerance, most, rng)
+        if direction is None:
+            break
+        span = span.joined(direction)
+    if best is None:
         raise Unread(Cause.MISSING_NEIGHBORHOODS, "no neighborhoods fit the second span and each other")
+    return best
+
+
+def _added_up(
+    body: Body, seen: Seen, gradient: Values, kinds: Kinds, blocks: Blocks, rng: torch.Generator
+) -> Explained:
+    """The shares of all second neighborhoods of these blocks."""
     seconds = second_neighborhoods(body, kinds, blocks, GLUED)
     if len(seconds) > READ:
         nearest = seen.spans[2].distance(seconds.rows).argsort()[:READ]
@@ -94,8 +119,28 @@ def explain(
     classes, count = slopes.shape[:2]
     rows = torch.cat([seconds.rows, torch.ones_like(seconds.rows[:, :1])], 1)
     target = torch.cat([seen.gradients[2], gradient[body.first_bias].double()[:, None]], 1)
-    weights, left = shares(target, slopes.flatten(0, 1), rows.repeat(classes, 1), rng)
+    balance = _balance(seconds).repeat(1, classes)
+    weights, left = shares(target, slopes.flatten(0, 1), rows.repeat(classes, 1), balance, rng)
     return Explained(kinds=kinds, blocks=blocks, seconds=seconds, shares=weights.reshape(classes, count), left=left)
+
+
+def _balance(seconds: Seconds) -> Tensor:
+    """Bonds have two ends: for every pair of blocks, as many are named from one side as from the other; [pairs, seconds].
+
+    Neighborhoods whose features add up to the same cause the same gradient. This tells them apart, by the neighbors.
+    """
+    places = dict[tuple[int, int], int]()
+    entries = list[tuple[int, int, float]]()
+    for column, (center, around) in enumerate(zip(seconds.center, seconds.around)):
+        for other in around:
+            if other != center:
+                place = places.setdefault((min(center, other), max(center, other)), len(places))
+                entries.append((place, column, 1.0 if center < other else -1.0))
+    balance = torch.zeros(len(places), len(seconds), dtype=torch.float64)
+    if entries:
+        rows, columns, values = zip(*entries)
+        balance.index_put_((torch.tensor(rows), torch.tensor(columns)), torch.tensor(values).double(), accumulate=True)
+    return balance
 
 
 def kinds_of_nodes(seen: Seen, field: Field, degrees: int) -> Kinds:
