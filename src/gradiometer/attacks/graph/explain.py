@@ -14,7 +14,7 @@ from gradiometer.numerics.span import Span
 from .blocks import Blocks, Kinds, Seconds, matching, missing_direction, neighborhoods, second_neighborhoods
 from .body import Body
 from .causes import Cause, Unread
-from .counts import FITS, shares
+from .counts import FITS, robust_shares
 from .spans import binary_points, spanned
 
 READ, GLUED = 3000, 100_000
@@ -120,7 +120,7 @@ def _added_up(
     rows = torch.cat([seconds.rows, torch.ones_like(seconds.rows[:, :1])], 1)
     target = torch.cat([seen.gradients[2], gradient[body.first_bias].double()[:, None]], 1)
     balance = _balance(seconds).repeat(1, classes)
-    weights, left = shares(target, slopes.flatten(0, 1), rows.repeat(classes, 1), balance, rng)
+    weights, left = robust_shares(target, slopes.flatten(0, 1), rows.repeat(classes, 1), balance, rng)
     return Explained(kinds=kinds, blocks=blocks, seconds=seconds, shares=weights.reshape(classes, count), left=left)
 
 
@@ -158,19 +158,42 @@ def kinds_of_nodes(seen: Seen, field: Field, degrees: int) -> Kinds:
         if width > 1:
             nodes = nodes[nodes[:, start : start + width].sum(1) == 1]
     nodes = nodes[seen.spans[0].distance(nodes) <= seen.tolerances[0]]
+    return _with_degrees(nodes, field, degrees)
+
+
+def supported_kinds(seen: Seen, field: Field, degrees: int, most: int = 2000) -> Kinds:
+    """All kinds of nodes whose entries occur at all, for where the first span lacks some; none if they are more than `most`.
+
+    Raises:
+        Unread: there are more than `most`.
+    """
+    live = seen.gradients[0].abs().sum(0) > 0
+    nodes = torch.zeros(1, 0, dtype=torch.float64)
+    for part in live.split(field.blocks):
+        flag = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        choices = torch.eye(len(part), dtype=torch.float64)[part] if len(part) > 1 else flag[: 1 + int(part[0])]
+        if len(nodes) * len(choices) > most:
+            raise Unread(Cause.TOO_MANY_NODES, f"more than {most} nodes have only entries that occur")
+        nodes = torch.cat([nodes.repeat_interleave(len(choices), 0), choices.repeat(len(nodes), 1)], 1)
+    return _with_degrees(nodes, field, degrees)
+
+
+def _with_degrees(nodes: Tensor, field: Field, degrees: int) -> Kinds:
     if field.degree is not None:
-        start = starts[field.degree]
+        start = sum(field.blocks[: field.degree])
         return Kinds(features=nodes, degrees=nodes[:, start : start + field.blocks[field.degree]].argmax(1))
     return Kinds(features=nodes.repeat(degrees + 1, 1), degrees=torch.arange(degrees + 1).repeat_interleave(len(nodes)))
 
 
 def stages(kinds: Kinds, public: Batch | None) -> Iterator[tuple[Kinds, Tensor]]:
     """Which kinds and which bonds between them to expect: those of public graphs, then public kinds, then all."""
+    if not len(kinds):
+        return
     everything = torch.ones(len(kinds), len(kinds), dtype=torch.bool)
-    if public is not None and len(kinds):
+    if public is not None:
         known, pairs = _public(kinds, public)
         some = Kinds(features=kinds.features[known], degrees=kinds.degrees[known])
-        if 0 < len(some):
+        if len(some):
             yield some, pairs[known][:, known]
             if not bool(pairs[known][:, known].all()):
                 yield some, everything[: len(some), : len(some)]

@@ -14,7 +14,7 @@ from gradiometer.core import Attack, Batch, Card, Channel, Field, Guess, NotAppl
 from .body import Body
 from .causes import Cause, Unread
 from .counts import FITS, numbers
-from .explain import Explained, Seen, explain, kinds_of_nodes, stages
+from .explain import Explained, Seen, explain, kinds_of_nodes, stages, supported_kinds
 from .realize import Edges, Search, oddity
 
 SINGLE = 1e-5
@@ -106,17 +106,22 @@ class GRAIN(Attack):
         """The first stage that explains the readout's gradient, else the one that explains most of it."""
         best: Explained | None = None
         refusal: Unread | None = None
-        kinds = kinds_of_nodes(seen, nodes, self.degrees)
-        for some, bonds in stages(kinds, update.public if self.prior else None):
+        for offer in (kinds_of_nodes, supported_kinds):
             try:
-                found = explain(body, seen, gradient, some, bonds, self.most, rng)
+                kinds = offer(seen, nodes, self.degrees)
             except Unread as error:
-                refusal = error
+                refusal = refusal or error
                 continue
-            if best is None or found.left < best.left:
-                best = found
-            if best.left < FITS:
-                return best
+            for some, bonds in stages(kinds, update.public if self.prior else None):
+                try:
+                    found = explain(body, seen, gradient, some, bonds, self.most, rng)
+                except Unread as error:
+                    refusal = refusal or error
+                    continue
+                if best is None or found.left < best.left:
+                    best = found
+                if best.left < FITS:
+                    return best
         if best is not None and refusal is None:
             refusal = Unread(
                 Cause.UNEXPLAINED,
