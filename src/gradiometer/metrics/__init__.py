@@ -3,23 +3,29 @@
 from .baselines import blind_pictures
 from .card import MetricCard
 from .catalogue import METRICS
+from .graph import exact_graph, gsm
 from .identification import identification_rank
 from .image import mse, pixels, psnr, ssim
 from .labels import label_overlap
 from .presence import PresenceScore, score_presence
 from .score import ExampleScore, LabelScore, score, score_labels
+from .score_graph import GraphScore, blind_graphs, score_graph
 from .score_text import TextScore, blind_sentences, score_text
 from .text import rouge_l, rouge_n, token_accuracy
 
 __all__ = [
     "METRICS",
     "ExampleScore",
+    "GraphScore",
     "LabelScore",
     "MetricCard",
     "PresenceScore",
     "TextScore",
+    "blind_graphs",
     "blind_pictures",
     "blind_sentences",
+    "exact_graph",
+    "gsm",
     "identification_rank",
     "label_overlap",
     "mse",
@@ -28,6 +34,7 @@ __all__ = [
     "rouge_l",
     "rouge_n",
     "score",
+    "score_graph",
     "score_labels",
     "score_presence",
     "score_text",

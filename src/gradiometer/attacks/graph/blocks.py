@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
-from math import comb
+from math import comb, prod
 
 import torch
 from torch import Tensor
@@ -182,7 +183,9 @@ class Seconds:
 
     def take(self, kept: list[int]) -> Seconds:
         """Those at these places."""
-        return Seconds(center=[self.center[i] for i in kept], around=[self.around[i] for i in kept], rows=self.rows[kept])
+        return Seconds(
+            center=[self.center[i] for i in kept], around=[self.around[i] for i in kept], rows=self.rows[kept]
+        )
 
 
 def second_neighborhoods(body: Body, kinds: Kinds, blocks: Blocks, most: int) -> Seconds:
@@ -195,29 +198,23 @@ def second_neighborhoods(body: Body, kinds: Kinds, blocks: Blocks, most: int) ->
     for i, (c, around) in enumerate(zip(blocks.center, blocks.around)):
         for n in set(around):
             offered.setdefault((c, n), []).append(i)
-    center, around = list[int](), list[tuple[int, ...]]()
+    centers, choices = list[int](), list[tuple[int, ...]]()
     for i, (c, kinds_around) in enumerate(zip(blocks.center, blocks.around)):
-        slots = [
-            combinations_with_replacement(offered[n, c], kinds_around.count(n)) for n in dict.fromkeys(kinds_around)
-        ]
-        size = 1
-        for n in dict.fromkeys(kinds_around):
-            size *= comb(len(offered[n, c]) + kinds_around.count(n) - 1, kinds_around.count(n))
-        if len(center) + size > most:
+        times = Counter(kinds_around)
+        size = prod(comb(len(offered[n, c]) + count - 1, count) for n, count in times.items())
+        if len(centers) + size > most:
             raise Unread(
                 Cause.TOO_MANY_NEIGHBORHOODS,
                 f"more than {most} second neighborhoods of {len(blocks)} blocks fit",
                 fix="raise `most`, if time does not matter",
             )
-        for choice in product(*slots):
-            center.append(i)
-            around.append(tuple(b for part in choice for b in part))
-    return Seconds(center=center, around=around, rows=_rows(body, kinds, blocks, center, around))
+        for choice in product(*(combinations_with_replacement(offered[n, c], count) for n, count in times.items())):
+            centers.append(i)
+            choices.append(tuple(b for part in choice for b in part))
+    return Seconds(center=centers, around=choices, rows=_rows(body, kinds, blocks, centers, choices))
 
 
-def _rows(
-    body: Body, kinds: Kinds, blocks: Blocks, center: list[int], around: list[tuple[int, ...]]
-) -> Tensor:
+def _rows(body: Body, kinds: Kinds, blocks: Blocks, center: list[int], around: list[tuple[int, ...]]) -> Tensor:
     mapped = body.mapped(1, blocks.hidden)
     kind = torch.tensor(blocks.center, dtype=torch.long)
     degrees = kinds.degrees[kind].to(mapped)

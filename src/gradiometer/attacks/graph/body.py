@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,10 @@ class Body:
         self.first_bias, self.last_bias = (child(names[one], "bias") for one in (readout[0], heads[-1]))
         self.per_node = bool(getattr(model, "per_node", False))
 
+    @property
+    def _layers(self) -> Any:
+        return self.model.layers
+
     def single(self) -> Body:
         """The same in single precision."""
         other = copy(self)
@@ -68,13 +72,13 @@ class Body:
             own: mapped center of each neighborhood, [n, width]; others: mapped neighbors, [n, k, width].
             edges: [n, k], 1 where there is a neighbor. degree, degrees: [n] and [n, k].
         """
-        layer = self.model.layers[number]  # type: ignore[index]
+        layer: Any = self._layers[number]
         mixed: Tensor = layer.mix(own[:, None], others, edges[:, None], degree[:, None], degrees)[:, 0]
         return mixed if number else self.model.activation(mixed)  # type: ignore[operator]
 
     def mapped(self, number: int, rows: Tensor) -> Tensor:
         """What layer `number` makes of nodes before it mixes them, [n, width]."""
-        out: Tensor = self.model.layers[number].linear(rows)  # type: ignore[index]
+        out: Tensor = self._layers[number].linear(rows)
         return out
 
     def slopes(self, rows: Tensor, delta: Tensor | None) -> Tensor:

@@ -40,7 +40,9 @@ class Seen:
         """
         missing = [name for name in (*body.weights, body.first_bias, body.last_bias) if name not in gradient]
         if missing:
-            raise NotApplicable(f"the update holds no gradient of {missing[0]!r}", fix="the attack needs all maps trained")
+            raise NotApplicable(
+                f"the update holds no gradient of {missing[0]!r}", fix="the attack needs all maps trained"
+            )
         gradients = tuple(gradient[name].double() for name in body.weights)
         found = [spanned(one, tolerance) for one in gradients]
         for name, one, (span, _) in zip(body.weights, gradients, found):

@@ -80,9 +80,13 @@ class GRAIN(Attack):
         update.need("loss")
         nodes = update.layout.get("nodes")
         if nodes is None or nodes.kind != "blocks" or "adjacency" not in update.layout:
-            raise NotApplicable("GRAIN reads the fields `nodes`, of zeros and ones, and `adjacency`, which the layout lacks")
+            raise NotApplicable(
+                "GRAIN reads the fields `nodes`, of zeros and ones, and `adjacency`, which the layout lacks"
+            )
         if (update.batch_size or 1) > 1 or update.clients > 1:
-            raise NotApplicable("GRAIN reads one graph, and several stand behind the update", fix="observe batches of one")
+            raise NotApplicable(
+                "GRAIN reads one graph, and several stand behind the update", fix="observe batches of one"
+            )
         values = update.values if self.channel is None else self.channel.decode(update.values)
         gradient = update.replace(values=values).as_gradient()
         seen = Seen.of(body, gradient, self.tolerance)
@@ -153,7 +157,9 @@ class GRAIN(Attack):
                 break
         if best is None:
             cause = Cause.NO_GRAPH if sized else Cause.NO_NUMBER
-            raise Unread(cause, f"{cause}: {len(explained.seconds)} second neighborhoods of {len(explained.blocks)} blocks")
+            raise Unread(
+                cause, f"{cause}: {len(explained.seconds)} second neighborhoods of {len(explained.blocks)} blocks"
+            )
         agreement, odd, batch = best
         notes |= {"agreement": agreement, "verified": agreement <= SINGLE, "oddity": odd}
         confidence = torch.ones(1) if agreement <= SINGLE else torch.tensor([1 / (1 + agreement / SINGLE)])
@@ -197,7 +203,9 @@ def _batch(explained: Explained, nodes: list[tuple[int, int]], edges: Edges, mos
 def _apart(update: Update, gradient: Values, batch: Batch) -> float:
     """Relative distance of the gradient that a graph causes from the one observed."""
     caused = simulate(update.need("model"), update.need("loss"), Recipe(), batch).values
-    return _norm([caused[name].double() - gradient[name].double() for name in gradient]) / _norm(list(gradient.values()))
+    return _norm([caused[name].double() - gradient[name].double() for name in gradient]) / _norm(
+        list(gradient.values())
+    )
 
 
 def _norm(tensors: list[Tensor]) -> float:
