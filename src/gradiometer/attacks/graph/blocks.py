@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, product
+from itertools import chain, combinations_with_replacement, product
 from math import comb, prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,7 +75,7 @@ def neighborhoods(
         (kind, part[(out @ sketch).norm(dim=1) <= limit * out.norm(dim=1)])
         for kind, part, out in _tried(body, kinds, bonds, most)
     ]
-    found = _blocks(body, kinds, near)
+    found = chosen_blocks(body, kinds, near)
     return found.take((seen.distance(found.hidden) <= tolerance).nonzero().flatten().tolist())
 
 
@@ -96,7 +97,7 @@ def missing_direction(
         return None
     limit = torch.cat([one[0] for one in nearest]).sort().values[:NEAREST][-1]
     kept = [(kind, part[sizes <= limit]) for sizes, kind, part, _ in nearest]
-    blocks = _blocks(body, kinds, kept)
+    blocks = chosen_blocks(body, kinds, kept)
     hidden = (blocks.hidden * 1e6).round().unique(dim=0) / 1e6  # the same sum of features is no second witness
     hidden = hidden[hidden.norm(dim=1) > 0]
     rest = hidden / hidden.norm(dim=1, keepdim=True)
@@ -112,29 +113,52 @@ def missing_direction(
     return unit[witnesses.argmax()] if witnesses.max() > 1 else None
 
 
+def tries(kinds: Kinds, bonds: Tensor) -> int:
+    """How many blocks there are of these kinds with these bonds."""
+    return sum(comb(len(p) + d - 1, d) if d else 1 for p, d in zip(_partners(kinds, bonds), kinds.degrees.tolist()))
+
+
+def _partners(kinds: Kinds, bonds: Tensor) -> list[Tensor]:
+    return [(row & (kinds.degrees > 0)).nonzero().flatten() for row in bonds]
+
+
 def _tried(body: Body, kinds: Kinds, bonds: Tensor, most: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     """All blocks in parts: kind of the center, kinds around [n, degree], the first layer's output in single precision."""
-    partners = [(row & (kinds.degrees > 0)).nonzero().flatten() for row in bonds]
-    degrees = kinds.degrees.tolist()
-    tries = sum(comb(len(p) + d - 1, d) if d else 1 for p, d in zip(partners, degrees))
-    if tries > most:
+    partners, degrees = _partners(kinds, bonds), kinds.degrees.tolist()
+    if (count := tries(kinds, bonds)) > most:
         raise Unread(
             Cause.TOO_MANY_NEIGHBORHOODS,
-            f"{tries} neighborhoods of {len(kinds)} kinds of nodes would have to be tried, more than {most}",
+            f"{count} neighborhoods of {len(kinds)} kinds of nodes would have to be tried, more than {most}",
             fix="raise `most`, if time does not matter",
         )
     mapped = body.mapped(0, kinds.features).float()
     single = body.single()
     for kind, degree in enumerate(degrees):
-        chosen = torch.combinations(partners[kind], degree, with_replacement=True)
-        if not degree:
-            chosen = torch.zeros(1, 0, dtype=torch.long)
-        for part in chosen.split(max(1, CHUNK // ((degree + 1) * mapped.shape[1]))):
-            if len(part):
-                yield kind, part, _hidden(single, mapped, kinds, kind, part)
+        chosen = combinations_with_replacement(partners[kind].tolist(), degree)
+        for part in _split(table(chosen, degree), mapped):
+            yield kind, part, _hidden(single, mapped, kinds, kind, part)
 
 
-def _blocks(body: Body, kinds: Kinds, chosen: list[tuple[int, Tensor]]) -> Blocks:
+def table(choices: Iterable[tuple[int, ...]], width: int) -> Tensor:
+    """Choices of `width` numbers each as rows [n, width]."""
+    if not width:
+        return torch.zeros(1, 0, dtype=torch.long)
+    return torch.from_numpy(np.fromiter(chain.from_iterable(choices), dtype=np.int64)).reshape(-1, width)
+
+
+def in_parts(body: Body, kinds: Kinds, kind: int, around: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Kinds around one center [n, degree] in parts, with the first layer's output in double precision."""
+    mapped = body.mapped(0, kinds.features)
+    for part in _split(around, mapped):
+        yield part, _hidden(body, mapped, kinds, kind, part)
+
+
+def _split(around: Tensor, mapped: Tensor) -> Iterator[Tensor]:
+    if len(around):
+        yield from around.split(max(1, CHUNK // ((around.shape[1] + 1) * mapped.shape[1])))
+
+
+def chosen_blocks(body: Body, kinds: Kinds, chosen: list[tuple[int, Tensor]]) -> Blocks:
     """These, in double precision."""
     mapped = body.mapped(0, kinds.features)
     hidden = [_hidden(body, mapped, kinds, kind, part) for kind, part in chosen if len(part)]

@@ -50,6 +50,8 @@ class Body:
         self.model = clone_model(model).double().eval().requires_grad_(False)
         names = {module: name for name, module in model.named_modules()}
         maps = (layers[0].linear, layers[1].linear, readout[0])
+        if maps[2].in_features != maps[0].in_features + maps[1].out_features:
+            raise NotApplicable("the readout does not read a node's features beside its embedding")
         self.weights: tuple[str, ...] = tuple(child(names[one], "weight") for one in maps)
         heads = [module for module in readout if isinstance(module, nn.Linear)]
         self.first_bias, self.last_bias = (child(names[one], "bias") for one in (readout[0], heads[-1]))

@@ -11,11 +11,12 @@ from torch import Tensor
 from gradiometer.core import Batch, Field, NotApplicable, Values
 from gradiometer.numerics.span import Span
 
-from .blocks import Blocks, Kinds, Seconds, matching, missing_direction, neighborhoods, second_neighborhoods
+from .blocks import Blocks, Kinds, Seconds, matching, missing_direction, neighborhoods, second_neighborhoods, tries
 from .body import Body
 from .causes import Cause, Unread
 from .counts import FITS, robust_shares
 from .spans import binary_points, spanned
+from .union import unique_neighborhoods
 
 READ, GLUED = 3000, 100_000
 """How many second neighborhoods, the nearest to the readout's span, may add up to its gradient, and of how many they are chosen."""
@@ -44,7 +45,10 @@ class Seen:
                 f"the update holds no gradient of {missing[0]!r}", fix="the attack needs all maps trained"
             )
         gradients = tuple(gradient[name].double() for name in body.weights)
-        found = [spanned(one, tolerance) for one in gradients]
+        # Features enter the readout as well, and there no neighbors are mixed in: where A + I is singular, this shows more.
+        features = gradients[2][:, : gradients[0].shape[1]]
+        both = torch.cat([one / one.norm().clamp_min(1e-300) for one in (gradients[0], features)])
+        found = [spanned(one, tolerance) for one in (both, *gradients[1:])]
         for name, one, (span, _) in zip(body.weights, gradients, found):
             if not span.rank:
                 raise NotApplicable(f"the gradient of {name!r} is zero: no node reached it")
@@ -79,6 +83,7 @@ def explain(
 ) -> Explained:
     """Second neighborhoods of these kinds that add up to the readout's gradient, as far as they do.
 
+    Where there are too many neighborhoods to try, all nodes are taken to be different.
     Where the second span lacks a direction that many blocks point along, it is added, and all is tried again.
 
     Args:
@@ -89,6 +94,11 @@ def explain(
     """
     best: Explained | None = None
     span, tolerance = seen.spans[1], seen.tolerances[1]
+    if tries(kinds, bonds) > most:
+        blocks = matching(unique_neighborhoods(body, kinds, span, tolerance, most))
+        if not len(blocks):
+            raise Unread(Cause.MISSING_NEIGHBORHOODS, "no neighborhoods of different nodes fit the second span and each other")
+        return _added_up(body, seen, gradient, kinds, blocks, rng)
     for turn in range(WIDENED + 1):
         blocks = matching(neighborhoods(body, kinds, bonds, span, tolerance, most, rng))
         if len(blocks):
