@@ -84,7 +84,7 @@ def score_graph(
                 gsm0=three[0],
                 gsm1=three[1],
                 gsm2=three[2],
-                edges=shared_edges(mine, one),
+                edges=1.0 if exact else shared_edges(mine, one),
                 exact=exact,
                 equivalent=same,
                 blind_gsm=blinds[best],

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradiometer.numerics.span import Span
 
 from .body import CHUNK, Body
-from .causes import Cause, Unread
+from .causes import Budget, Cause, Unread
 
 SKETCH, NEAREST, ALIKE = 16, 4000, 0.01
 """Directions of the first look; how many blocks outside a span are looked at, and how far (a sine) alike directions may differ."""
@@ -59,28 +59,28 @@ class Blocks:
 
 
 def neighborhoods(
-    body: Body, kinds: Kinds, bonds: Tensor, seen: Span, tolerance: float, most: int, rng: torch.Generator
+    body: Body, kinds: Kinds, bonds: Tensor, seen: Span, tolerance: float, budget: Budget, rng: torch.Generator
 ) -> Blocks:
     """All blocks whose output of the first layer lies in the span of what enters the second.
 
     Args:
-        bonds: [t, t], which kinds may be neighbors. most: blocks to try at most.
+        bonds: [t, t], which kinds may be neighbors. budget: of blocks to try.
 
     Raises:
-        Unread: there are more.
+        Unread: there are more than the budget has left.
     """
     sketch = seen.beside(SKETCH, rng).float().T.contiguous()
     limit = 4 * (tolerance + 1e-4) * (SKETCH / max(1, seen.right.shape[1] - seen.rank)) ** 0.5
     near = [
         (kind, part[(out @ sketch).norm(dim=1) <= limit * out.norm(dim=1)])
-        for kind, part, out in _tried(body, kinds, bonds, most)
+        for kind, part, out in _tried(body, kinds, bonds, budget)
     ]
     found = chosen_blocks(body, kinds, near)
     return found.take((seen.distance(found.hidden) <= tolerance).nonzero().flatten().tolist())
 
 
 def missing_direction(
-    body: Body, kinds: Kinds, bonds: Tensor, seen: Span, tolerance: float, most: int, rng: torch.Generator
+    body: Body, kinds: Kinds, bonds: Tensor, seen: Span, tolerance: float, budget: Budget, rng: torch.Generator
 ) -> Tensor | None:
     """The direction [width] that the span lacks, if several blocks miss it by the same one; None where none do.
 
@@ -89,7 +89,7 @@ def missing_direction(
     """
     sketch = seen.beside(SKETCH, rng).float().T.contiguous()
     nearest = list[tuple[Tensor, int, Tensor, Tensor]]()
-    for kind, part, out in _tried(body, kinds, bonds, most):
+    for kind, part, out in _tried(body, kinds, bonds, budget):
         beside = out @ sketch / out.norm(dim=1, keepdim=True).clamp_min(1e-30)
         sizes, order = beside.norm(dim=1).topk(min(NEAREST, len(part)), largest=False)
         nearest.append((sizes, kind, part[order], beside[order]))
@@ -122,15 +122,10 @@ def _partners(kinds: Kinds, bonds: Tensor) -> list[Tensor]:
     return [(row & (kinds.degrees > 0)).nonzero().flatten() for row in bonds]
 
 
-def _tried(body: Body, kinds: Kinds, bonds: Tensor, most: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+def _tried(body: Body, kinds: Kinds, bonds: Tensor, budget: Budget) -> Iterator[tuple[int, Tensor, Tensor]]:
     """All blocks in parts: kind of the center, kinds around [n, degree], the first layer's output in single precision."""
+    budget.spend(tries(kinds, bonds))
     partners, degrees = _partners(kinds, bonds), kinds.degrees.tolist()
-    if (count := tries(kinds, bonds)) > most:
-        raise Unread(
-            Cause.TOO_MANY_NEIGHBORHOODS,
-            f"{count} neighborhoods of {len(kinds)} kinds of nodes would have to be tried, more than {most}",
-            fix="raise `most`, if time does not matter",
-        )
     mapped = body.mapped(0, kinds.features).float()
     single = body.single()
     for kind, degree in enumerate(degrees):

@@ -49,7 +49,7 @@ class Body:
             raise NotApplicable(f"the attack reads graph networks of 2 layers, and this one has {len(layers)}")
         self.model = clone_model(model).double().eval().requires_grad_(False)
         names = {module: name for name, module in model.named_modules()}
-        maps = (layers[0].linear, layers[1].linear, readout[0])
+        maps: tuple[Any, ...] = (layers[0].linear, layers[1].linear, readout[0])
         if maps[2].in_features != maps[0].in_features + maps[1].out_features:
             raise NotApplicable("the readout does not read a node's features beside its embedding")
         self.weights: tuple[str, ...] = tuple(child(names[one], "weight") for one in maps)

@@ -1,4 +1,4 @@
-"""Why a graph was not read."""
+"""Why a graph was not read, and how much may be tried."""
 
 from __future__ import annotations
 
@@ -25,3 +25,24 @@ class Unread(NotApplicable):
     def __init__(self, cause: Cause, message: str, *, fix: str = "") -> None:
         super().__init__(message, fix=fix)
         self.cause = cause
+
+
+class Budget:
+    """How many neighborhoods may still be tried: a count, so that the same seed gives the same guess on every machine."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def spend(self, tries: int) -> None:
+        """Takes some off.
+
+        Raises:
+            Unread: so many are not left; nothing is taken off then.
+        """
+        if tries > self.left:
+            raise Unread(
+                Cause.TOO_MANY_NEIGHBORHOODS,
+                f"{tries} neighborhoods would have to be tried, and only {self.left} may be",
+                fix="raise `most`, if time does not matter",
+            )
+        self.left -= tries

@@ -13,7 +13,7 @@ from gradiometer.numerics.span import Span
 
 from .blocks import Blocks, Kinds, Seconds, matching, missing_direction, neighborhoods, second_neighborhoods, tries
 from .body import Body
-from .causes import Cause, Unread
+from .causes import Budget, Cause, Unread
 from .counts import FITS, robust_shares
 from .spans import binary_points, spanned
 from .union import unique_neighborhoods
@@ -79,7 +79,7 @@ class Explained:
 
 
 def explain(
-    body: Body, seen: Seen, gradient: Values, kinds: Kinds, bonds: Tensor, most: int, rng: torch.Generator
+    body: Body, seen: Seen, gradient: Values, kinds: Kinds, bonds: Tensor, budget: Budget, rng: torch.Generator
 ) -> Explained:
     """Second neighborhoods of these kinds that add up to the readout's gradient, as far as they do.
 
@@ -94,13 +94,15 @@ def explain(
     """
     best: Explained | None = None
     span, tolerance = seen.spans[1], seen.tolerances[1]
-    if tries(kinds, bonds) > most:
-        blocks = matching(unique_neighborhoods(body, kinds, span, tolerance, most))
+    if tries(kinds, bonds) > budget.left:
+        blocks = matching(unique_neighborhoods(body, kinds, span, tolerance, budget))
         if not len(blocks):
-            raise Unread(Cause.MISSING_NEIGHBORHOODS, "no neighborhoods of different nodes fit the second span and each other")
+            raise Unread(
+                Cause.MISSING_NEIGHBORHOODS, "no neighborhoods of different nodes fit the second span and each other"
+            )
         return _added_up(body, seen, gradient, kinds, blocks, rng)
     for turn in range(WIDENED + 1):
-        blocks = matching(neighborhoods(body, kinds, bonds, span, tolerance, most, rng))
+        blocks = matching(neighborhoods(body, kinds, bonds, span, tolerance, budget, rng))
         if len(blocks):
             found = _added_up(body, seen, gradient, kinds, blocks, rng)
             if best is None or found.left < best.left:
@@ -109,7 +111,7 @@ def explain(
                 return best
         if turn == WIDENED:
             break
-        direction = missing_direction(body, kinds, bonds, span, tolerance, most, rng)
+        direction = missing_direction(body, kinds, bonds, span, tolerance, budget, rng)
         if direction is None:
             break
         span = span.joined(direction)

@@ -12,20 +12,17 @@ from gradiometer.numerics.span import Span
 
 from .blocks import Blocks, Kinds, chosen_blocks, in_parts, table
 from .body import Body
-from .causes import Cause, Unread
+from .causes import Budget
 
 
-def unique_neighborhoods(body: Body, kinds: Kinds, seen: Span, tolerance: float, most: int) -> Blocks:
+def unique_neighborhoods(body: Body, kinds: Kinds, seen: Span, tolerance: float, budget: Budget) -> Blocks:
     """As `neighborhoods`, where every kind of node occurs once.
 
     Nodes are decided one by one, those with the fewest possible neighborhoods first. A decided node tells all others
     whether it is their neighbor: leaves come first, and most neighbors of a node of many are known when it is its turn.
 
-    Args:
-        most: neighborhoods of one node to try at most.
-
     Raises:
-        Unread: there are more.
+        Unread: there are more to try than the budget has left.
     """
     count, degrees = len(kinds), kinds.degrees.tolist()
     there = [set[int]() for _ in range(count)]
@@ -34,12 +31,7 @@ def unique_neighborhoods(body: Body, kinds: Kinds, seen: Span, tolerance: float,
     while left:
         tries = {i: comb(len(open_[i]), degrees[i] - len(there[i])) if degrees[i] >= len(there[i]) else 0 for i in left}
         node = min(left, key=lambda i: (tries[i], i))
-        if tries[node] > most:
-            raise Unread(
-                Cause.TOO_MANY_NEIGHBORHOODS,
-                f"{tries[node]} sets of {degrees[node]} neighbors would have to be tried, more than {most}",
-                fix="raise `most`, if time does not matter",
-            )
+        budget.spend(tries[node])
         left.remove(node)
         around = _inside(body, kinds, node, sorted(there[node]), sorted(open_[node]), seen, tolerance, tries[node])
         found.append((node, around))
