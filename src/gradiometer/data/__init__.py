@@ -5,6 +5,7 @@ from .catalogue import DATA
 from .citations import citations
 from .digits import digits
 from .graphs import Graph, from_graphs
+from .grown import grown
 from .medical import medical
 from .molecules import molecule, molecules
 from .notes import notes
@@ -26,6 +27,7 @@ __all__ = [
     "from_arrays",
     "from_graphs",
     "from_texts",
+    "grown",
     "image_folder",
     "jsonl",
     "medical",

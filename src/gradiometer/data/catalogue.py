@@ -2,6 +2,7 @@
 
 from .citations import citations, citations_card
 from .digits import digits, digits_card
+from .grown import grown, grown_card
 from .medical import medical, medical_card
 from .molecules import molecules, molecules_card
 from .notes import notes, notes_card
@@ -33,6 +34,7 @@ DATA = {
     "medmnist": (medmnist, medmnist_card),
     "notes": (notes, notes_card),
     "jsonl": (jsonl, jsonl_card),
+    "grown": (grown, grown_card),
     "molecules": (molecules, molecules_card),
     "citations": (citations, citations_card),
 }

@@ -8,26 +8,28 @@ from torch import Tensor
 WHOLE = 0.03
 """How far a count may be from whole."""
 FITS, ADDED, ROUNDS, DIRECTIONS = 1e-5, 256, 40, 40
-"""Share of the gradient that may stay unexplained, how many candidates join a round, rounds, and directions of the sketch."""
+"""Share of the gradient that may stay unexplained at least, how many candidates join a round, rounds, and directions of the sketch."""
 
 
 def robust_shares(
-    target: Tensor, slopes: Tensor, rows: Tensor, balance: Tensor, rng: torch.Generator
+    target: Tensor, slopes: Tensor, rows: Tensor, balance: Tensor, fits: float, rng: torch.Generator
 ) -> tuple[Tensor, float]:
     """As `shares`; where outputs stand against all others, without these.
 
     A node that brings a unit to the very edge of its ReLU may open it for the client and not for us.
     """
-    weights, left = shares(target, slopes, rows, balance, rng)
-    if left < FITS:
+    weights, left = shares(target, slopes, rows, balance, fits, rng)
+    if left < fits:
         return weights, left
     rest = (target - slopes.T @ (weights[:, None] * rows)).norm(dim=1)
     kept = rest.argsort()[: -max(1, len(rest) // 100)]
-    again, fewer = shares(target[kept], slopes[:, kept], rows, balance, rng)
-    return (again, fewer) if fewer < FITS else (weights, left)
+    again, fewer = shares(target[kept], slopes[:, kept], rows, balance, fits, rng)
+    return (again, fewer) if fewer < fits else (weights, left)
 
 
-def shares(target: Tensor, slopes: Tensor, rows: Tensor, balance: Tensor, rng: torch.Generator) -> tuple[Tensor, float]:
+def shares(
+    target: Tensor, slopes: Tensor, rows: Tensor, balance: Tensor, fits: float, rng: torch.Generator
+) -> tuple[Tensor, float]:
     """The weights w >= 0 of least `|target - sum_c w_c slopes_c' rows_c|` with `balance w = 0`, and what stays unexplained.
 
     Candidates join by how much of the remainder they point along; the weights of those that joined are solved for by
@@ -35,6 +37,7 @@ def shares(target: Tensor, slopes: Tensor, rows: Tensor, balance: Tensor, rng: t
 
     Args:
         target: [out, in]. slopes: [n, out]. rows: [n, in]. balance: [equations, n].
+        fits: share of the target that may stay unexplained.
 
     Returns:
         [n], and the norm of the remainder relative to the target's.
@@ -65,7 +68,7 @@ def shares(target: Tensor, slopes: Tensor, rows: Tensor, balance: Tensor, rng: t
         active = active[solved > 0]
         remainder = target - slopes[active].T @ (weights[active, None] * rows[active])
         best = float(remainder.norm() / target.norm())
-        if best < FITS and float((balance @ weights).norm()) < FITS * float(target.norm()):
+        if best < fits and float((balance @ weights).norm()) < fits * float(target.norm()):
             break
     return weights, best
 

@@ -26,11 +26,16 @@ BEGINNINGS, WIDENED = 2**17, 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """The gradients of the three maps that read nodes, with their spans and tolerances."""
+    """The gradients of the three maps that read nodes, with their spans and tolerances.
+
+    Args:
+        fits: how much of the readout's gradient may stay unexplained: somewhat more than lies outside its span.
+    """
 
     gradients: tuple[Tensor, Tensor, Tensor]
     spans: tuple[Span, Span, Span]
     tolerances: tuple[float, float, float]
+    fits: float
 
     @classmethod
     def of(cls, body: Body, gradient: Values, tolerance: float | None) -> Seen:
@@ -55,7 +60,9 @@ class Seen:
             if span.rank > 0.9 * min(int((one.abs().sum(0) > 0).sum()), len(one)) and name != body.weights[0]:
                 raise Unread(Cause.FULL_SPAN, f"the gradient of {name!r} has rank {span.rank}: {Cause.FULL_SPAN}")
         first, second, third = found
+        outside = gradients[2] - gradients[2] @ third[0].right.T @ third[0].right
         return cls(
+            fits=max(FITS, 3 * float(outside.norm() / gradients[2].norm())),
             gradients=(gradients[0], gradients[1], gradients[2]),
             spans=(first[0], second[0], third[0]),
             tolerances=(first[1], second[1], third[1]),
@@ -107,7 +114,7 @@ def explain(
             found = _added_up(body, seen, gradient, kinds, blocks, rng)
             if best is None or found.left < best.left:
                 best = found
-            if best.left < FITS:
+            if best.left < seen.fits:
                 return best
         if turn == WIDENED:
             break
@@ -134,7 +141,7 @@ def _added_up(
     rows = torch.cat([seconds.rows, torch.ones_like(seconds.rows[:, :1])], 1)
     target = torch.cat([seen.gradients[2], gradient[body.first_bias].double()[:, None]], 1)
     balance = _balance(seconds).repeat(1, classes)
-    weights, left = robust_shares(target, slopes.flatten(0, 1), rows.repeat(classes, 1), balance, rng)
+    weights, left = robust_shares(target, slopes.flatten(0, 1), rows.repeat(classes, 1), balance, seen.fits, rng)
     return Explained(kinds=kinds, blocks=blocks, seconds=seconds, shares=weights.reshape(classes, count), left=left)
 
 
@@ -157,7 +164,7 @@ def _balance(seconds: Seconds) -> Tensor:
     return balance
 
 
-def kinds_of_nodes(seen: Seen, field: Field, degrees: int) -> Kinds:
+def kinds_of_nodes(seen: Seen, field: Field) -> Kinds:
     """All kinds of nodes in the first span: exactly one 1 in each block of several columns.
 
     Raises:
@@ -172,10 +179,10 @@ def kinds_of_nodes(seen: Seen, field: Field, degrees: int) -> Kinds:
         if width > 1:
             nodes = nodes[nodes[:, start : start + width].sum(1) == 1]
     nodes = nodes[seen.spans[0].distance(nodes) <= seen.tolerances[0]]
-    return _with_degrees(nodes, field, degrees)
+    return _with_degrees(nodes, field)
 
 
-def supported_kinds(seen: Seen, field: Field, degrees: int, most: int = 2000) -> Kinds:
+def supported_kinds(seen: Seen, field: Field, most: int = 2000) -> Kinds:
     """All kinds of nodes whose entries occur at all, for where the first span lacks some; none if they are more than `most`.
 
     Raises:
@@ -189,14 +196,13 @@ def supported_kinds(seen: Seen, field: Field, degrees: int, most: int = 2000) ->
         if len(nodes) * len(choices) > most:
             raise Unread(Cause.TOO_MANY_NODES, f"more than {most} nodes have only entries that occur")
         nodes = torch.cat([nodes.repeat_interleave(len(choices), 0), choices.repeat(len(nodes), 1)], 1)
-    return _with_degrees(nodes, field, degrees)
+    return _with_degrees(nodes, field)
 
 
-def _with_degrees(nodes: Tensor, field: Field, degrees: int) -> Kinds:
-    if field.degree is not None:
-        start = sum(field.blocks[: field.degree])
-        return Kinds(features=nodes, degrees=nodes[:, start : start + field.blocks[field.degree]].argmax(1))
-    return Kinds(features=nodes.repeat(degrees + 1, 1), degrees=torch.arange(degrees + 1).repeat_interleave(len(nodes)))
+def _with_degrees(nodes: Tensor, field: Field) -> Kinds:
+    assert field.degree is not None
+    start = sum(field.blocks[: field.degree])
+    return Kinds(features=nodes, degrees=nodes[:, start : start + field.blocks[field.degree]].argmax(1))
 
 
 def stages(kinds: Kinds, public: Batch | None) -> Iterator[tuple[Kinds, Tensor]]:

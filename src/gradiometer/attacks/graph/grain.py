@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,8 +12,8 @@ from gradiometer.core import Attack, Batch, Card, Channel, Field, Guess, NotAppl
 
 from .body import Body
 from .causes import Budget, Cause, Unread
-from .counts import FITS, numbers
 from .explain import Explained, Seen, explain, kinds_of_nodes, stages, supported_kinds
+from .numbered import Node, as_batch, numbered
 from .realize import Edges, Search, oddity
 
 SINGLE = 1e-5
@@ -40,7 +39,6 @@ class GRAIN(Attack):
         most: neighborhoods to try at most, in all: a million takes 5 s (GCN) to 11 s (GAT) of one core.
         steps: of the depth-first search at most, a number of nodes.
         prior: expect molecules: kinds of nodes and bonds of the public graphs first, rings of five and six.
-        degrees: where features do not tell a node's degree, the largest to try.
         channel: what an informed attacker knows of a defense: it decodes the entries.
 
     Returns (in `Guess`):
@@ -71,7 +69,6 @@ class GRAIN(Attack):
     most: int = 4_000_000
     steps: int = 20_000
     prior: bool = True
-    degrees: int = 4
     channel: Channel | None = None
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
@@ -113,7 +110,7 @@ class GRAIN(Attack):
         budget = Budget(self.most)
         for offer in (kinds_of_nodes, supported_kinds):
             try:
-                kinds = offer(seen, nodes, self.degrees)
+                kinds = offer(seen, nodes)
             except Unread as error:
                 refusal = refusal or error
                 continue
@@ -125,7 +122,7 @@ class GRAIN(Attack):
                     continue
                 if best is None or found.left < best.left:
                     best = found
-                if best.left < FITS:
+                if best.left < seen.fits:
                     return best
         if best is not None and refusal is None:
             refusal = Unread(
@@ -140,65 +137,60 @@ class GRAIN(Attack):
     ) -> Guess:
         most = update.layout["adjacency"].shape[0]
         label = None if body.per_node else int(gradient[body.last_bias].argmin())
-        best: tuple[float, float, Batch] | None = None
-        sized = False
-        for nodes in _expanded(explained, most):
+        limit, best, sized = _rounding(update, gradient), None, False
+        for nodes in numbered(explained, most):
             sized = True
             for odd, edges in self._graphs(explained, nodes):
-                if best is not None and best[0] <= SINGLE and best[1] <= odd:
+                if best is not None and best.agreement <= limit and best.odd <= odd:
                     break
-                batch = _batch(explained, nodes, edges, most, label)
-                agreement = _apart(update, gradient, batch)
-                if best is None or (agreement > SINGLE, odd if agreement <= SINGLE else agreement) < (
-                    best[0] > SINGLE,
-                    best[1] if best[0] <= SINGLE else best[0],
-                ):
-                    best = agreement, odd, batch
-            if best is not None and best[0] <= SINGLE and (best[1] == 0 or not self.prior):
+                batch = as_batch(explained, nodes, edges, most, label)
+                one = _Candidate(agreement=_apart(update, gradient, batch), odd=odd, batch=batch)
+                if best is None or one.rank(limit) < best.rank(limit):
+                    best = one
+            if best is not None and best.agreement <= limit and not (best.odd and self.prior):
                 break
         if best is None:
             cause = Cause.NO_GRAPH if sized else Cause.NO_NUMBER
             raise Unread(
                 cause, f"{cause}: {len(explained.seconds)} second neighborhoods of {len(explained.blocks)} blocks"
             )
-        agreement, odd, batch = best
-        notes |= {"agreement": agreement, "verified": agreement <= SINGLE, "oddity": odd}
-        confidence = torch.ones(1) if agreement <= SINGLE else torch.tensor([1 / (1 + agreement / SINGLE)])
-        return Guess(tensors=dict(batch), confidence=confidence, notes=notes)
+        verified = best.agreement <= limit
+        notes |= {"agreement": best.agreement, "verified": verified, "oddity": best.odd}
+        confidence = torch.tensor([1.0 if verified else 1 / (1 + best.agreement / limit)])
+        return Guess(tensors=dict(best.batch), confidence=confidence, notes=notes)
 
-    def _graphs(self, explained: Explained, nodes: list[tuple[int, int]]) -> list[tuple[float, Edges]]:
+    def _graphs(self, explained: Explained, nodes: list[Node]) -> list[tuple[float, Edges]]:
         """Graphs of these nodes, the likeliest molecules first."""
         blocks = [explained.seconds.center[second] for _, second in nodes]
         around = [explained.seconds.around[second] for _, second in nodes]
-        search = Search(blocks=blocks, around=around, prior=self.prior, most=self.steps)
         found = dict[Edges, float]()
-        for edges in search.run():
+        for edges in Search(blocks=blocks, around=around, prior=self.prior, most=self.steps).run():
             found[edges] = oddity(edges, len(nodes)) if self.prior else 0.0
             if len(found) >= LEAVES or (self.prior and not found[edges]):
                 break
         return [(odd, edges) for edges, odd in sorted(found.items(), key=lambda one: one[1])][:CHECKED]
 
 
-def _expanded(explained: Explained, most: int) -> Iterator[list[tuple[int, int]]]:
-    """For each number of nodes that makes all counts whole: class and second neighborhood of every node."""
-    kept = (explained.shares > 0.2 / most).nonzero().tolist()
-    weights = torch.stack([explained.shares[c, s] for c, s in kept])
-    for count in numbers(weights, most):
-        times = (weights * count).round().long().tolist()
-        yield [(c, s) for (c, s), t in zip(kept, times) for _ in range(t)]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Candidate:
+    """A graph, how far its gradient is from the observed one, and how odd a molecule it is."""
+
+    agreement: float
+    odd: float
+    batch: Batch
+
+    def rank(self, limit: float) -> tuple[bool, float]:
+        """Graphs of the right gradient come first, the likeliest before others; then those of the nearest."""
+        return self.agreement > limit, self.odd if self.agreement <= limit else self.agreement
 
 
-def _batch(explained: Explained, nodes: list[tuple[int, int]], edges: Edges, most: int, label: int | None) -> Batch:
-    """One graph, filled up with zeros."""
-    count, kinds = len(nodes), [explained.blocks.center[explained.seconds.center[s]] for _, s in nodes]
-    features = torch.zeros(1, most, explained.kinds.features.shape[1])
-    features[0, :count] = explained.kinds.features[kinds].float()
-    adjacency, mask = torch.zeros(1, most, most), torch.zeros(1, most, dtype=torch.long)
-    for i, j in edges:
-        adjacency[0, i, j] = adjacency[0, j, i] = 1
-    mask[0, :count] = 1
-    y = torch.tensor([label if label is not None else [*[c for c, _ in nodes], *[0] * (most - count)]])
-    return Batch(nodes=features, adjacency=adjacency, mask=mask, y=y)
+def _rounding(update: Update, gradient: Values) -> float:
+    """How far apart two gradients of one graph may be: a float32 client rounds its gradient, or the weights that it changes."""
+    if update.sends == "gradient":
+        return SINGLE
+    recipe: Recipe = update.need("recipe")
+    weights = [weight for name, weight in update.need("model").named_parameters() if name in gradient]
+    return max(SINGLE, 2**-24 * _norm(weights) / (recipe.reach * _norm(list(gradient.values()))))
 
 
 def _apart(update: Update, gradient: Values, batch: Batch) -> float:

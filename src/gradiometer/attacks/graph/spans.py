@@ -71,5 +71,5 @@ def binary_points(found: Span, live: Tensor, whole: Tensor | None, most: int) ->
         open_[chosen] = False
     shares = torch.linalg.lstsq(pivots, columns).solution
     nodes = found.right.new_zeros(len(points), len(live))
-    nodes[:, live] = (points @ shares)[:, inverse].round()
+    nodes[:, live] = (points @ shares)[:, inverse].round().abs()
     return nodes
