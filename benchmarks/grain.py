@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from gradiometer.attacks.graph import GRAIN, Unread
+from gradiometer.attacks.graph import GRAIN, GraphDLG, Unread
 from gradiometer.core import (
     Attack,
     Client,
@@ -66,12 +66,15 @@ def row(case: str, options: argparse.Namespace) -> bool:
     per_node = len(data.layout["y"].shape) == 1
     scores, seconds, sizes, causes = list[GraphScore](), list[float](), list[int](), Counter[str]()
     loss, victim = (node_cross_entropy if per_node else graph_cross_entropy), {"gat": gat}.get(method, gcn)
-    attack: Attack = GRAIN(prior=name in LABELS and not options.no_prior)
     for i in range(options.first, min(options.first + options.draws, data.private.size)):
         private = data.private.take([i])
         model = victim(data.layout["nodes"].shape[1], data.layout["y"].classes or 2, per_node=per_node, seed=i)
         client = Client(model=model, layout=data.layout, loss=loss, recipe=Recipe())
-        update = play(client, private, rng=derive(0, i), threat=THREAT, public=data.public)
+        attack: Attack = GRAIN(prior=name in LABELS and not options.no_prior)
+        if method == "dlg":
+            attack = GraphDLG(nodes=int(private["mask"].sum()))
+        threat = Threat() if method == "dlg" else THREAT
+        update = play(client, private, rng=derive(0, i), threat=threat, public=data.public)
         start = time.process_time()
         try:
             guess = attack.run(update, derive(1, i))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gradiometer.attacks import graph
-from gradiometer.attacks.graph import GRAIN
+from gradiometer.attacks.graph import GRAIN, GraphDLG
 from gradiometer.core import (
     Attack,
     Batch,
@@ -37,9 +37,10 @@ class Row:
     """An attack with test-sized settings."""
 
     attack: Attack
+    least: float = 0.3  # gain in mean GSM over the blind guess
 
 
-ROWS = [Row(GRAIN())]
+ROWS = [Row(GRAIN()), Row(GraphDLG(nodes=8, iterations=300), least=0.1)]
 EACH = pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row.attack).__name__)
 
 
@@ -58,7 +59,7 @@ def observed(data: Data) -> tuple[Batch, Update]:
 def test_beats_the_blind_baseline_and_repeats_bit_for_bit(row: Row, data: Data) -> None:
     batch, update = observed(data)
     guess, again = (row.attack.run(update, derive(7)) for _ in range(2))
-    assert score_graph(guess, batch, data, rng=derive(1))[0].gain > 0.3
+    assert score_graph(guess, batch, data, rng=derive(1))[0].gain > row.least
     assert set(guess.tensors) == set(again.tensors)
     assert all(torch.equal(guess[name], again[name]) for name in guess.tensors)
 
