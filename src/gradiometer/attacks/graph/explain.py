@@ -20,6 +20,8 @@ from .union import unique_neighborhoods
 
 READ, GLUED = 3000, 100_000
 """How many second neighborhoods, the nearest to the readout's span, may add up to its gradient, and of how many they are chosen."""
+QUICK, DIFFERENT = 50_000, 300_000
+"""Up to how many neighborhoods nobody asks whether all nodes are different, and how many are tried if they are."""
 BEGINNINGS, WIDENED = 2**17, 3
 """Beginnings of nodes to follow at most, and how many directions may be added to the second span."""
 
@@ -90,7 +92,7 @@ def explain(
 ) -> Explained:
     """Second neighborhoods of these kinds that add up to the readout's gradient, as far as they do.
 
-    Where there are too many neighborhoods to try, all nodes are taken to be different.
+    Where there are many neighborhoods to try, all nodes are taken to be different at first.
     Where the second span lacks a direction that many blocks point along, it is added, and all is tried again.
 
     Args:
@@ -101,13 +103,11 @@ def explain(
     """
     best: Explained | None = None
     span, tolerance = seen.spans[1], seen.tolerances[1]
-    if tries(kinds, bonds) > budget.left:
-        blocks = matching(unique_neighborhoods(body, kinds, span, tolerance, budget))
-        if not len(blocks):
-            raise Unread(
-                Cause.MISSING_NEIGHBORHOODS, "no neighborhoods of different nodes fit the second span and each other"
-            )
-        return _added_up(body, seen, gradient, kinds, blocks, rng)
+    if (count := tries(kinds, bonds)) > QUICK:
+        alone = budget if count > budget.left else Budget(min(DIFFERENT, budget.left))
+        best = _of_different_nodes(body, seen, gradient, kinds, alone, rng)
+        if best is not None and best.left < seen.fits:
+            return best
     for turn in range(WIDENED + 1):
         blocks = matching(neighborhoods(body, kinds, bonds, span, tolerance, budget, rng))
         if len(blocks):
@@ -125,6 +125,17 @@ def explain(
     if best is None:
         raise Unread(Cause.MISSING_NEIGHBORHOODS, "no neighborhoods fit the second span and each other")
     return best
+
+
+def _of_different_nodes(
+    body: Body, seen: Seen, gradient: Values, kinds: Kinds, budget: Budget, rng: torch.Generator
+) -> Explained | None:
+    """What adds up if every kind of node occurs once; None where nothing fits or the budget is spent."""
+    try:
+        blocks = matching(unique_neighborhoods(body, kinds, seen.spans[1], seen.tolerances[1], budget))
+        return _added_up(body, seen, gradient, kinds, blocks, rng) if len(blocks) else None
+    except Unread:
+        return None
 
 
 def _added_up(

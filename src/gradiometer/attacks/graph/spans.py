@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,11 @@ DEPENDENT, WHOLE = 1e-4, 0.1
 
 def spanned(gradient: Tensor, tolerance: float | None) -> tuple[Span, float]:
     """The span of a gradient and the distance (a sine) up to which something lies in it."""
-    found = span(gradient, rank=edge)
+    live = gradient.any(0)
+    found = span(gradient[:, live], rank=edge)
+    right = found.right.new_zeros(found.rank, len(live))
+    right[:, live] = found.right
+    found = replace(found, right=right)
     return found, tolerance or max(LEAST, 0.3 / found.gap)
 
 
