@@ -162,6 +162,9 @@ def test_what_it_cannot_take_apart_is_refused(data: Data) -> None:
     with pytest.raises(NotApplicable, match="2 layers"):
         GRAIN().run(deep, derive(1))
     update = play(client_of(data), data.private.take([0]), rng=derive(0))
+    layout = {**data.layout, "nodes": replace(data.layout["nodes"], degree=None)}
+    with pytest.raises(NotApplicable, match="degree"):
+        GRAIN().run(update.replace(layout=layout), derive(1))
     part = {name: value for name, value in update.values.items() if "layers" not in name}
     with pytest.raises(NotApplicable, match="no gradient of"):
         GRAIN().run(update.replace(values=part), derive(1))

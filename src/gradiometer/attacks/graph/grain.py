@@ -80,6 +80,10 @@ class GRAIN(Attack):
             raise NotApplicable(
                 "GRAIN reads the fields `nodes`, of zeros and ones, and `adjacency`, which the layout lacks"
             )
+        if nodes.degree is None:
+            raise NotApplicable(
+                "GRAIN needs a block of the features that tells a node's degree", fix="name it in the layout"
+            )
         if (update.batch_size or 1) > 1 or update.clients > 1:
             raise NotApplicable(
                 "GRAIN reads one graph, and several stand behind the update", fix="observe batches of one"
