@@ -15,6 +15,7 @@ from gradiometer.numerics.priors import Prior
 
 from ..matching import Adam, Descent, Matching
 from ..matching.problem import Problem, simulated_client
+from ..matching.spaces import Pixels
 from ..matching.starts import HeadStart, Start
 
 
@@ -28,13 +29,11 @@ class Relaxed(Problem):
 
     count: int
 
-    def start(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> list[Tensor]:
-        """Normal logits, or zeros for any other kind of start."""
-        most = self.like.shape[1]
-        shapes = [self.like.shape, (1, most, most)]
-        shapes += [(1, self.update.layout["y"].classes or 2)] if self.labels is None else []
-        scale = float(kind == "randn" or again)
-        return [scale * torch.randn(shape, generator=rng).to(self.like) for shape in shapes]
+    def pixels(self, kind: Start, rng: torch.Generator, *, again: bool = False, x: Tensor | None = None) -> Pixels:
+        """Logits of features and edges: normal, or zeros for another kind of start."""
+        most, scale = self.like.shape[1], float(kind == "randn" or again)
+        shapes = self.like.shape, (1, most, most)
+        return Pixels(first=[scale * torch.randn(shape, generator=rng).to(self.like) for shape in shapes], box=None)
 
     def decode(self, unknowns: Sequence[Tensor]) -> Batch:
         """Softmax in every block of features, sigmoid of flags and of symmetric edges."""
