@@ -16,6 +16,7 @@ PACKAGES = [
     "core",
     "attacks.image",
     "attacks.text",
+    "attacks.graph",
     "attacks.inference",
     "attacks.generative",
     "attacks.learned",
@@ -24,7 +25,7 @@ PACKAGES = [
     "data",
     "metrics",
 ]
-HEAVY = ("scipy", "sklearn", "skimage", "pydantic", "jinja2", "rich", "PIL", "flwr", "opacus", "transformers")
+HEAVY = ("scipy", "sklearn", "skimage", "pydantic", "jinja2", "rich", "PIL", "flwr", "opacus", "transformers", "rdkit")
 
 
 @pytest.mark.parametrize("name", PACKAGES)

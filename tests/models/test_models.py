@@ -27,7 +27,7 @@ from gradiometer.models import (
     wide_resnet,
 )
 
-PICTURES = [name for name, (_, card) in MODELS.items() if card.modality != "text"]
+PICTURES = [name for name, (_, card) in MODELS.items() if card.modality not in ("text", "graph")]
 DATA = os.environ.get("GRADIOMETER_DATA")
 SMALL = {
     "mlp": {"widths": (8,)},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiometer.core import Layout, Loss, cross_entropy, next_token_cross_entropy, sequence_cross_entropy
+from gradiometer.core import Layout, Loss, Unsupported, cross_entropy, next_token_cross_entropy, sequence_cross_entropy
 from gradiometer.metrics import ExampleScore, TextScore, score, score_text
 
 from .criteria import CLEAR, EXACT, GAIN, OVER, picture_level, sentence_level
@@ -102,7 +102,15 @@ GIVEN = ("shape", "vocabulary", "length", "classes")
 
 
 def modality(layout: Layout) -> Modality:
-    """What examples of this layout are; pictures where nothing else fits, for these attacks say why they do not apply."""
+    """What examples of this layout are; pictures where nothing else fits, for these attacks say why they do not apply.
+
+    Raises:
+        Unsupported: graphs.
+    """
+    if any(field.kind == "edges" for field in layout.values()):
+        raise Unsupported(
+            "audits and scans do not score graphs yet", fix="run `GRAIN` and `metrics.score_graph` yourself"
+        )
     fits = (row for row in MODALITIES if row.field in layout and layout[row.field].kind == row.kind)
     return next(fits, MODALITIES[0])
 

@@ -22,6 +22,7 @@ ROOMS: dict[str, tuple[type, tuple[str, ...]]] = {
             "gradiometer.attacks",
             "gradiometer.attacks.image",
             "gradiometer.attacks.text",
+            "gradiometer.attacks.graph",
             "gradiometer.attacks.inference",
             "gradiometer.attacks.generative",
             "gradiometer.attacks.learned",

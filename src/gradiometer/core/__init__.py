@@ -1,7 +1,7 @@
 """The vocabulary: six nouns, the record of what is granted, and the one verb that plays a round."""
 
 from .attack import Attack, Channel, Values
-from .batch import Batch, Field, Layout, concatenate, image_layout, text_layout
+from .batch import Batch, Field, Layout, concatenate, graph_layout, image_layout, text_layout
 from .card import Card, DataCard
 from .client import (
     Client,
@@ -29,7 +29,7 @@ from .errors import (
 )
 from .guard import Alarm, Guard
 from .guess import Guess
-from .losses import next_token_cross_entropy, sequence_cross_entropy
+from .losses import graph_cross_entropy, next_token_cross_entropy, node_cross_entropy, sequence_cross_entropy
 from .play import play
 from .recipe import Recipe
 from .rng import derive, global_seed, spawn
@@ -81,10 +81,13 @@ __all__ = [
     "derive",
     "did_you_mean",
     "global_seed",
+    "graph_cross_entropy",
+    "graph_layout",
     "image_layout",
     "in_mode",
     "load_update",
     "next_token_cross_entropy",
+    "node_cross_entropy",
     "play",
     "play_sum",
     "save_update",

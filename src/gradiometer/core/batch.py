@@ -16,8 +16,8 @@ from .errors import BadInput
 class Batch(Mapping[str, Tensor]):
     """A frozen mapping of named tensors whose first dimension counts the examples.
 
-    `Batch(x=images, y=labels)` for pictures, `Batch(input_ids=ids, attention_mask=mask, y=labels)` for text; every other
-    modality is another set of names.
+    `Batch(x=images, y=labels)` for pictures, `Batch(input_ids=ids, attention_mask=mask, y=labels)` for text,
+    `Batch(nodes=features, adjacency=edges, mask=mask, y=labels)` for graphs; every other modality is another set of names.
 
     Raises:
         BadInput: no tensor, no example, or tensors that disagree about how many examples there are.
@@ -75,22 +75,27 @@ class Field:
 
     Args:
         shape: without the batch dimension; `()` for one number an example.
-        kind: `pixels` (pictures), `token` (an entry of a vocabulary), `mask` (1 where there is a token, 0 where padding
-            fills up), `class` (an integer label) or `real` (any number).
+        kind: `pixels` (pictures), `token` (an entry of a vocabulary), `mask` (1 where there is a token or node, 0 where
+            padding fills up), `class` (an integer label), `blocks` (zeros and ones: of every block of columns one is 1),
+            `edges` (1 where two nodes are neighbors) or `real` (any number).
         low, high: limits of the un-normalized value.
         mean, std: a channel each, or one for all.
         classes: how many values a `class` field takes, or how many entries the vocabulary of a `token` field has.
         end: the token that closes every sequence, where one does.
+        blocks: the widths of a `blocks` field's blocks; a block of one column is a flag, 0 or 1.
+        degree: the number of the block that says how many neighbors a node has, where one does.
     """
 
     shape: tuple[int, ...]
-    kind: Literal["pixels", "token", "mask", "class", "real"] = "real"
+    kind: Literal["pixels", "token", "mask", "class", "blocks", "edges", "real"] = "real"
     low: float = -math.inf
     high: float = math.inf
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     classes: int | None = None
     end: int | None = None
+    blocks: tuple[int, ...] = ()
+    degree: int | None = None
 
     def normalize(self, value: Tensor) -> Tensor:
         """From natural units (pixels in [0,1]) to what the model takes. Shape `[n, *shape]`, kept."""
@@ -142,3 +147,23 @@ def text_layout(
         "attention_mask": Field(shape=(length,), kind="mask", classes=2),
     }
     return layout if classes is None else {**layout, "y": Field(shape=(), kind="class", classes=classes)}
+
+
+def graph_layout(
+    most: int, blocks: tuple[int, ...], classes: int, *, degree: int | None = None, per_node: bool = False
+) -> dict[str, Field]:
+    """The layout of undirected graphs of at most `most` nodes: `nodes`, `adjacency`, `mask`, and `y`.
+
+    Smaller graphs are filled up with rows of zeros; the mask is 1 where there is a node.
+
+    Args:
+        blocks: the widths of the blocks of a node's features.
+        classes: of a graph, or of a node where `per_node`.
+        degree: the number of the block that says how many neighbors a node has, where one does.
+    """
+    return {
+        "nodes": Field(shape=(most, sum(blocks)), kind="blocks", low=0.0, high=1.0, blocks=blocks, degree=degree),
+        "adjacency": Field(shape=(most, most), kind="edges", low=0.0, high=1.0),
+        "mask": Field(shape=(most,), kind="mask", classes=2),
+        "y": Field(shape=(most,) if per_node else (), kind="class", classes=classes),
+    }

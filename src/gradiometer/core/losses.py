@@ -1,4 +1,4 @@
-"""Losses of text models, which are called as `model(input_ids, attention_mask)`."""
+"""Losses of models of text, called as `model(input_ids, attention_mask)`, and of graphs, `model(nodes, adjacency, mask)`."""
 
 from __future__ import annotations
 
@@ -25,4 +25,18 @@ def next_token_cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
     logits = model(ids, mask)[:, :-1]
     losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     counted = mask[:, 1:].flatten().to(losses)
+    return (losses * counted).sum() / counted.sum()
+
+
+def graph_cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
+    """Mean softmax cross-entropy of one class a graph: `model` gives [n, classes] for `y` [n]."""
+    return F.cross_entropy(model(batch["nodes"], batch["adjacency"], batch["mask"]), batch["y"])
+
+
+def node_cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
+    """Mean softmax cross-entropy of one class a node, over all nodes: `model` gives [n, most, classes] for `y` [n, most]."""
+    mask = batch["mask"]
+    logits = model(batch["nodes"], batch["adjacency"], mask)
+    losses = F.cross_entropy(logits.flatten(0, 1), batch["y"].flatten(), reduction="none")
+    counted = mask.flatten().to(losses)
     return (losses * counted).sum() / counted.sum()

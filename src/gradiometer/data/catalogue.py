@@ -1,7 +1,10 @@
 """The data sets by name, with their cards."""
 
+from .citations import citations, citations_card
 from .digits import digits, digits_card
+from .grown import grown, grown_card
 from .medical import medical, medical_card
+from .molecules import molecules, molecules_card
 from .notes import notes, notes_card
 from .own import (
     cifar_binary,
@@ -31,6 +34,9 @@ DATA = {
     "medmnist": (medmnist, medmnist_card),
     "notes": (notes, notes_card),
     "jsonl": (jsonl, jsonl_card),
+    "grown": (grown, grown_card),
+    "molecules": (molecules, molecules_card),
+    "citations": (citations, citations_card),
 }
 TEXTS = ("notes", "jsonl")
 """Of these, the sentences."""

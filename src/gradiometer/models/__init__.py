@@ -5,6 +5,7 @@ from .bottleneck import resnet50
 from .catalogue import MODELS
 from .convnet import convnet64
 from .densenet import densenet
+from .graph import gat, gcn
 from .lenet import lenet
 from .lora import lora
 from .mlp import mlp
@@ -20,6 +21,8 @@ __all__ = [
     "bert",
     "convnet64",
     "densenet",
+    "gat",
+    "gcn",
     "gpt",
     "gpt2",
     "lenet",

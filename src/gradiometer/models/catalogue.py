@@ -3,6 +3,7 @@
 from .bottleneck import resnet50, resnet50_card
 from .convnet import convnet64, convnet64_card
 from .densenet import densenet, densenet_card
+from .graph import gat, gat_card, gcn, gcn_card
 from .lenet import lenet, lenet_card
 from .mlp import mlp, mlp_card
 from .mobilenet import mobilenet, mobilenet_card
@@ -28,4 +29,6 @@ MODELS = {
     "gpt": (gpt, gpt_card),
     "gpt2": (gpt2, gpt2_card),
     "bert": (bert, bert_card),
+    "gcn": (gcn, gcn_card),
+    "gat": (gat, gat_card),
 }

@@ -10,7 +10,7 @@ Ranks are read in double precision: the largest ratio of neighboring singular va
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,11 @@ class Span:
         """Sine of the angle between each row [n, in] and the span of the map's inputs, in [0, 1]; [n]."""
         unit = rows / rows.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
         return (unit - unit @ self.right.T @ self.right).norm(dim=-1)
+
+    def joined(self, direction: Tensor) -> Span:
+        """The span with one more direction [in] of its inputs that the gradient does not show."""
+        rest = direction - direction @ self.right.T @ self.right
+        return replace(self, right=torch.cat([self.right, rest[None] / rest.norm()]))
 
     def beside(self, count: int, rng: torch.Generator) -> Tensor:
         """Random directions [count, in] orthogonal to the span: what is in the span has no part in any of them."""
