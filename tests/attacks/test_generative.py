@@ -21,7 +21,7 @@ from gradiometer.models import mlp
 from gradiometer.numerics.estimated_distance import EstimatedTransform
 from gradiometer.numerics.generators import save_generator, train_vae
 from gradiometer.numerics.priors import LatentNormal
-from gradiometer.numerics.quantizers import global_uniform
+from gradiometer.numerics.quantizers import uniform
 from gradiometer.numerics.terms import Iterate
 
 QUICK = GGL(iterations=60)
@@ -42,7 +42,7 @@ class QuantizedOnlyInside:
     """The seed's objective: the trial is replaced by the quantized *sent* gradient, and what the client sends is never quantized."""
 
     def against(self, sent: Values):
-        own = global_uniform(sent, 8)
+        own = uniform(sent, 8, "global")
         error = torch.stack([(own[name] - value).square().sum() for name, value in sent.items()]).sum()
         return lambda simulated: (error, {name: torch.zeros_like(value) for name, value in simulated.items()})
 

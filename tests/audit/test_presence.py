@@ -9,6 +9,7 @@ from gradiometer.attacks.inference import PropertyInference, RareClass
 from gradiometer.audit import control
 from gradiometer.audit.checks import examine
 from gradiometer.audit.evidence import Case, Evidence
+from gradiometer.audit.modality import MODALITIES
 
 PROPERTY = PropertyInference(labels="read", rounds=20, trees=10)
 
@@ -35,7 +36,9 @@ def test_an_audit_tells_what_presence_attacks_know() -> None:
 
 
 def test_property_inference_passes_its_control_under_any_name() -> None:
-    told = control.positive(PropertyInference(mark="site", rounds=40, trees=20), Recipe(), Threat(), seed=0)
+    told = control.positive(
+        PropertyInference(mark="site", rounds=40, trees=20), Recipe(), Threat(), 0, "cpu", MODALITIES[0]
+    )
     assert told["passed"], told
 
 

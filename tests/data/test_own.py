@@ -254,7 +254,7 @@ def test_medmnist(tmp_path):
 
 
 def test_own_data_are_never_public():
-    own = ("image_folder", "npz", "mnist_idx", "cifar_binary", "medmnist", "jsonl")
+    own = ("image_folder", "npz", "mnist_idx", "cifar_binary", "medmnist", "jsonl", "molecules", "citations")
     assert all(DATA[name][1].public == (name not in own) for name in DATA)
 
 

@@ -83,11 +83,12 @@ def test_values_all_alike() -> None:
     ids=str,
 )
 def test_stochastic_schemes_are_unbiased(defense: Defense) -> None:
-    """The mean of 2,000 draws is within 5 standard errors of the raw value in every entry."""
+    """The mean of 2,000 draws is within 5 standard errors of the raw value in every entry, or what one draw more would change."""
     value = normal(8, 9)
     draws = torch.stack([apply(defense, value, seed) for seed in range(2000)])
     error = draws.std(0) / math.sqrt(2000)
-    assert ((draws.mean(0) - value).abs() <= 5 * error + 1e-6).all()
+    unseen = float(draws.max() - draws.min()) / 2000  # beside a level, the other one may never be drawn
+    assert ((draws.mean(0) - value).abs() <= 5 * error + unseen).all()
 
 
 def test_clipped_ternary_is_biased_and_quieter() -> None:
