@@ -69,6 +69,7 @@ def test_the_derivative_by_z_is_that_of_the_objective(tiny_client: Client, digit
     assert rise == pytest.approx(2 * float((point.gradient[0] * step).sum()), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_stages_only_come_nearer_and_the_best_is_kept(tiny_client: Client, digits_data: Data) -> None:
     batch, update = observed(tiny_client, digits_data)
     latent, staged = (attack.run(update, derive(1)) for attack in (GGL(iterations=100), GIFD(iterations=100)))
@@ -94,6 +95,7 @@ def test_the_label_is_read_off_and_the_attack_needs_no_truth(tiny_client: Client
     assert guess.notes["labels"] == "RowSum"
 
 
+@pytest.mark.slow
 def test_clipping_and_pruning_are_read_off_the_update(tiny_client: Client, digits_data: Data) -> None:
     attack = replace(QUICK, iterations=150)
     bare = attack.run(observed(tiny_client, digits_data)[1], derive(1))
@@ -201,6 +203,7 @@ def test_cma_descends_without_derivatives_and_repeats(tiny_client: Client, digit
     assert torch.equal(guess["x"], attack.run(update, derive(1))["x"])
 
 
+@pytest.mark.slow
 def test_turbo_descends_without_derivatives_and_repeats(tiny_client: Client, digits_data: Data) -> None:
     update = observed(tiny_client, digits_data)[1]
     attack = replace(QUICK, optimizer=TuRBO(begin=30, remembered=60), iterations=80)

@@ -31,7 +31,15 @@ def quality(data: Data, attack: Attack, defense: Defense, n: int = 6) -> float:
     return sum(float(psnr(guess, data.private["x"][i : i + 1])) for i, guess in enumerate(guesses)) / n
 
 
-@pytest.mark.parametrize("defense", [Sign(), Quantize(bits=2), GaussianNoise(std=0.1)], ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize(
+    "defense",
+    [
+        pytest.param(Sign(), marks=pytest.mark.slow),
+        Quantize(bits=2),
+        pytest.param(GaussianNoise(std=0.1), marks=pytest.mark.slow),
+    ],
+    ids=lambda d: type(d).__name__,
+)
 def test_learning_gains_over_the_closed_form(digits_data: Data, defense: Defense) -> None:
     learned = defense.informed(RidgeInversion(examples=500))
     assert learned == RidgeInversion(examples=500, defense=defense)
@@ -42,6 +50,7 @@ def test_what_is_exact_stays_exact(digits_data: Data) -> None:
     assert quality(digits_data, RidgeInversion(examples=50), Defense(), n=3) > 100
 
 
+@pytest.mark.slow
 def test_signs_are_inverted(digits_data: Data) -> None:
     """Wu et al.: what is left of a gradient by its signs is enough for a network that was trained on signs."""
     mean = digits_data.public["x"].mean(0, keepdim=True)
@@ -49,6 +58,7 @@ def test_signs_are_inverted(digits_data: Data) -> None:
     assert quality(digits_data, replace(SMALL, defense=Sign()), Sign()) > blind + 2
 
 
+@pytest.mark.slow
 def test_pictures_of_a_batch_come_in_any_order(digits_data: Data) -> None:
     guess = SMALL.run(sent(digits_data, [0, 5]), derive(0))["x"]
     truth = digits_data.private["x"][[0, 5]]
@@ -67,6 +77,7 @@ def test_a_federated_average_is_simulated_by_its_recipe(digits_data: Data) -> No
     assert float(psnr(guess, digits_data.private["x"][3:4])) > 15
 
 
+@pytest.mark.slow
 def test_a_network_removes_what_noise_left(digits_data: Data) -> None:
     defense = GaussianNoise(std=0.1)
     attack = defense.informed(Denoised(examples=150, steps=80))

@@ -69,6 +69,7 @@ def test_tells_thick_digits_from_thin_ones(digits_data: Data, recipe: Recipe) ->
     assert told(digits_data, PropertyInference(mark="thick", rounds=120, trees=50), recipe).value >= 0.8
 
 
+@pytest.mark.slow
 def test_a_site_effect_shows_in_a_sum_over_three_clients(digits_data: Data) -> None:
     data = two_scanners(digits_data, contrast=0.6, brightness=0.1)
     attack = PropertyInference(mark=MARK, shares=(0.0, 1 / 3), rounds=120, trees=50)

@@ -87,6 +87,7 @@ def test_a_generator_that_saw_the_private_split_is_flagged(tiny_client: Client, 
     assert "shows the attacked examples better" in problems(unknown, tiny_client, digits_data)
 
 
+@pytest.mark.slow
 def test_a_generator_of_another_domain_is_flagged(honest: Generator, tiny_client: Client, digits_data: Data) -> None:
     rng = torch.Generator().manual_seed(0)
     stripes = (torch.rand(400, 1, 1, 8, generator=rng) > 0.5).float().expand(400, 1, 8, 8)

@@ -181,6 +181,7 @@ def test_a_coordinate_that_nobody_had_stays() -> None:
     assert moved > 0
 
 
+@pytest.mark.slow
 def test_accuracy_of_training_with_parts(tiny_client: Client, digits_data: Data) -> None:
     """Digits, 4 members, FedSGD: the paper's quarter of the neurons left out in every round, and the whole model learns."""
     from gradiometer.federation import federate
