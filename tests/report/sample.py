@@ -20,12 +20,12 @@ from gradiometer.audit.schema import (
     Estimate,
     Finding,
     Meter,
-    Picture,
     Recommendation,
     Result,
     Row,
     ThreatInfo,
 )
+from gradiometer.audit.schema_shown import Picture
 
 DEFENSES: list[tuple[str, dict[str, Any], float, float, str]] = [
     ("none", {}, 1.0, 1.0, "LEAKS"),

@@ -6,7 +6,8 @@ import re
 import runpy
 from pathlib import Path
 
-from gradiometer.audit.schema import Quote, Result, Token
+from gradiometer.audit.schema import Result
+from gradiometer.audit.schema_shown import Quote, Token
 from gradiometer.report import render
 from gradiometer.report.html import shows_private
 from gradiometer.report.quotes import MOST, excerpts, plain

@@ -12,7 +12,8 @@ from gradiometer.metrics.score_text import Tokens, sentences
 from .evidence import Case, Evidence, Record
 from .modality import level_of
 from .pictures import blurs
-from .schema import Quote, Row, Token
+from .schema import Row
+from .schema_shown import Quote, Token
 from .setup import Setup
 from .showing import kinds, strongest
 from .targets import Victim

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from .record import Record
+from .schema_shown import Picture, Quote
 
 SCHEMA_VERSION: Literal[1] = 1
 
 Verdict = Literal["LEAKS", "HOLDS", "INCONCLUSIVE"]
 Severity = Literal["critical", "high", "medium", "low", "none"]
 Status = Literal["ok", "not_applicable", "missing_knowledge", "failed", "skipped", "inconclusive"]
-
-
-class Record(BaseModel):
-    """Base: unknown keys are refused, so that a damaged or foreign file is noticed."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class Estimate(Record):
@@ -173,46 +170,6 @@ class Check(Record):
     ok: bool
     where: str = ""
     detail: str = ""
-
-
-class Picture(Record):
-    """One line of the gallery. Pictures are base64 PNG, blurred already where the data are not public."""
-
-    client: str
-    defense: str
-    attack: str
-    informed: bool
-    kind: Literal["best", "median", "worst"]
-    example: str
-    truth: str
-    guess: str
-    blurred: bool
-    psnr: float | None = None
-    leaked: bool = False
-
-
-class Token(Record):
-    """A word or a part of one, as its vocabulary writes it; `right` where truth and guess have it in common."""
-
-    text: str
-    right: bool
-
-
-class Quote(Record):
-    """A sentence and what came back of it. Where the data are not public, words were masked before they were stored."""
-
-    client: str
-    defense: str
-    attack: str
-    informed: bool
-    kind: Literal["best", "median", "worst"]
-    example: str
-    truth: list[Token] = Field(default_factory=list)
-    guess: list[Token] = Field(default_factory=list)
-    masked: bool
-    rouge_l: float | None = None
-    exact: bool = False
-    leaked: bool = False
 
 
 class Finding(Record):

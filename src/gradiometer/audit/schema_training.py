@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from .schema import Estimate, Record
+from .record import Record
+from .schema import Estimate
 
 TRAINING_VERSION: Literal[1] = 1
 

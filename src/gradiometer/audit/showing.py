@@ -8,7 +8,8 @@ from typing import Any
 from .evidence import Case, Evidence, Record
 from .modality import judged_as, level_of
 from .pictures import file_hash, nothing, png
-from .schema import Check, Picture, Row
+from .schema import Check, Row
+from .schema_shown import Picture
 from .setup import Setup
 
 Shown = dict[int, tuple[str, str]]

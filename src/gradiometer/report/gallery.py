@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gradiometer.audit.schema import Picture, Result
+from gradiometer.audit.schema import Result
+from gradiometer.audit.schema_shown import Picture
 
 from .words import KINDS, defense_name, is_undefended
 

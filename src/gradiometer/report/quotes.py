@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradiometer.audit.schema import Quote, Result, Token
+from gradiometer.audit.schema import Result
+from gradiometer.audit.schema_shown import Quote, Token
 
 from .words import KINDS, is_undefended, one_line
 
