@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gradiometer.core import BadConfig, BadInput, Batch, Data, DataCard, derive, image_layout
 
+from .dealing import dealt, refuse_unless_dealable
+
 Array = np.ndarray
 MAX_CLASSES = 100_000
 
@@ -47,28 +49,16 @@ def from_arrays(
         BadConfig: shares outside [0,1), or a limit below 1.
         BadInput: shapes, values or labels that do not fit the above.
     """
-    problems = [
-        f"{name} must lie in [0, 1), got {share}"
-        for name, share in [("public_share", public_share), ("test_share", test_share)]
-        if not 0 <= share < 1
-    ]
-    if limit is not None and limit < 1:
-        problems.append(f"limit must be at least 1, got {limit}")
-    if problems:
-        raise BadConfig("the examples cannot be dealt", problems=problems)
+    refuse_unless_dealable("examples", public_share=public_share, test_share=test_share, limit=limit)
     if (x_test is None) != (y_test is None):
         raise BadInput("test pictures need test labels, and the other way round")
     rng = derive(seed, "split")
-    known, test = _batch(x, y, limit, rng), None
+    own = x_test is None or y_test is None
+    private, public, test = dealt(
+        _batch(x, y, limit, rng), public_share=public_share, test_share=test_share if own else 0.0
+    )
     if x_test is not None and y_test is not None:
-        held_out, test = 0, _batch(x_test, y_test, limit, rng)
-    else:
-        held_out = round(test_share * known.size)
-        test = _between(known, 0, held_out)
-    wall = held_out + round(public_share * (known.size - held_out))
-    public, private = _between(known, held_out, wall), _between(known, wall, known.size)
-    if private is None:
-        raise BadInput("no example is left for the private side", fix="lower public_share or test_share, or add data")
+        test = _batch(x_test, y_test, limit, rng)
     labels = torch.cat([batch["y"] for batch in (private, public, test) if batch is not None])
     classes = max(int(labels.max()) + 1, len(names), 2)
     if names and classes > len(names):
@@ -101,10 +91,6 @@ def normalized(data: Data, *, mean: Sequence[float], std: Sequence[float]) -> Da
         test=None if data.test is None else convert(data.test),
         layout={**data.layout, "x": field},
     )
-
-
-def _between(batch: Batch, first: int, last: int) -> Batch | None:
-    return batch.take(slice(first, last)) if first < last else None
 
 
 def _batch(x: Array | Tensor, y: Array | Tensor, limit: int | None, rng: torch.Generator) -> Batch:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradiometer.core import BadConfig, BadInput, Batch, Data, DataCard, derive, graph_layout
+from gradiometer.core import BadInput, Batch, Data, DataCard, derive, graph_layout
+
+from .dealing import dealt, refuse_unless_dealable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,25 +56,18 @@ def from_graphs(
         BadConfig: shares outside [0,1), or sizes and limits below 1.
         BadInput: features that do not fit the blocks, edges that do not fit the nodes, or no graph small enough.
     """
-    shares = [("public_share", public_share), ("test_share", test_share)]
-    problems = [f"{name} must lie in [0, 1), got {share}" for name, share in shares if not 0 <= share < 1]
-    problems += [f"{name} must be at least 1, got {v}" for name, v in [("most", most), ("limit", limit or 1)] if v < 1]
-    if problems:
-        raise BadConfig("the graphs cannot be dealt", problems=problems)
+    refuse_unless_dealable("graphs", public_share=public_share, test_share=test_share, most=most, limit=limit)
     order = torch.randperm(len(graphs), generator=derive(seed, "split")).tolist()
     kept = [graphs[i] for i in order if 0 < len(graphs[i].nodes) <= most][:limit]
     if not kept:
         raise BadInput(f"no graph has at most {most} nodes", fix="raise `most`, or give other graphs")
     batch = packed(kept, blocks, most)
     classes = max(int(batch["y"].max()) + 1, len(names), 2)
-    held_out = round(test_share * batch.size)
-    wall = held_out + round(public_share * (batch.size - held_out))
-    if wall >= batch.size:
-        raise BadInput("no graph is left for the private side", fix="lower public_share or test_share, or add data")
+    private, public, test = dealt(batch, public_share=public_share, test_share=test_share, what="graph")
     return Data(
-        private=batch.take(slice(wall, None)),
-        public=batch.take(slice(held_out, wall)) if wall > held_out else None,
-        test=batch.take(slice(0, held_out)) if held_out else None,
+        private=private,
+        public=public,
+        test=test,
         layout=graph_layout(most, blocks, classes, degree=degree, per_node=batch["y"].ndim == 2),
         card=card,
         names=tuple(names),

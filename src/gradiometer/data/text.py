@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from gradiometer.core import BadConfig, BadInput, Batch, Data, DataCard, Tokenizer, derive, text_layout
+from gradiometer.core import BadInput, Batch, Data, DataCard, Tokenizer, derive, text_layout
 
+from .dealing import dealt, refuse_unless_dealable
 from .reading import existing, reading
 from .tokenizers import BytePairs, WordPieces, Words
 
@@ -53,14 +54,7 @@ def from_texts(
         BadConfig: shares outside [0,1), or lengths and limits below 1.
         BadInput: texts and labels that do not fit each other, or no sentence short enough.
     """
-    problems = [
-        f"{n} must lie in [0, 1), got {s}"
-        for n, s in [("public_share", public_share), ("test_share", test_share)]
-        if not 0 <= s < 1
-    ]
-    problems += [f"{n} must be at least 1, got {v}" for n, v in [("length", length), ("limit", limit or 1)] if v < 1]
-    if problems:
-        raise BadConfig("the sentences cannot be dealt", problems=problems)
+    refuse_unless_dealable("sentences", public_share=public_share, test_share=test_share, length=length, limit=limit)
     if labels is not None and (len(labels) != len(texts) or min(labels, default=0) < 0):
         raise BadInput(f"there are {len(texts)} sentences and {len(labels)} labels", fix="give each one label, from 0")
     tokenizer = tokenizer or Words.of(texts)
@@ -73,14 +67,11 @@ def from_texts(
     if labels is not None:
         batch = batch.replace(y=torch.tensor([labels[i] for _, i in encoded]))
         classes = max(max(labels) + 1, len(names), 2)
-    held_out = round(test_share * batch.size)
-    wall = held_out + round(public_share * (batch.size - held_out))
-    if wall >= batch.size:
-        raise BadInput("no sentence is left for the private side", fix="lower public_share or test_share, or add data")
+    private, public, test = dealt(batch, public_share=public_share, test_share=test_share, what="sentence")
     return Data(
-        private=batch.take(slice(wall, None)),
-        public=batch.take(slice(held_out, wall)) if wall > held_out else None,
-        test=batch.take(slice(0, held_out)) if held_out else None,
+        private=private,
+        public=public,
+        test=test,
         layout=text_layout(length, tokenizer.size, classes, end=getattr(tokenizer, "end", None)),
         card=card,
         names=tuple(names),
