@@ -10,7 +10,8 @@ from gradiometer.data import dealing
 def test_sides_are_disjoint_whole_and_sized_by_their_shares() -> None:
     known = Batch({"x": torch.zeros(20, 1), "y": torch.arange(20)})
     private, public, test = dealing.dealt(known, public_share=0.5, test_share=0.2)
-    assert public is not None and test is not None
+    assert public is not None
+    assert test is not None
     assert [side.size for side in (private, public, test)] == [8, 8, 4]
     assert sorted(torch.cat([side["y"] for side in (private, public, test)]).tolist()) == list(range(20))
 
