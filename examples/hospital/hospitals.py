@@ -2,7 +2,8 @@
 
 Every function named after a hospital returns what `target = "hospitals:north"` in a plan asks for. The environment variable
 HOSPITAL_DATA says whose pictures they share out: `tiles` (built in), or `mednist` or `pneumonia` in the folder
-GRADIOMETER_DATA; HOSPITAL_SEED how they are dealt, and the first weights.
+GRADIOMETER_DATA; HOSPITAL_SEED how they are dealt, and the first weights. With HOSPITAL_DEVELOP set, public pictures are dealt
+in place of the private ones: settings are chosen there.
 """
 
 from __future__ import annotations
@@ -42,7 +43,18 @@ def seed() -> int:
 def everything() -> Data:
     """All pictures, half of them from a second scanner: a property that no label tells."""
     made = {"tiles": partial(data.medical, 16), "mednist": _mednist, "pneumonia": _pneumonia}[source()]()
+    if os.environ.get("HOSPITAL_DEVELOP"):
+        made = _public_alone(made)
     return data.two_scanners(made, contrast=0.5, brightness=0.15)
+
+
+def _public_alone(known: Data) -> Data:
+    """Public pictures in place of all others: three in five are dealt, the rest is the test set."""
+    assert known.public is not None
+    order = torch.randperm(known.public.size, generator=derive(seed(), "develop"))
+    dealt, test = order.split([wall := known.public.size * 3 // 5, known.public.size - wall])
+    own = known.public.take(dealt)
+    return replace(known, private=own, public=own, test=known.public.take(test))
 
 
 def hospital(name: str) -> tuple[Client, Data]:
@@ -62,7 +74,7 @@ def together() -> tuple[Client, Data]:
 
 def _client(whole: Data, examples: int) -> Client:
     model = models.lenet(whole.layout["x"].shape, len(whole.names), activation="tanh", seed=seed())
-    return Client(model=model, layout=whole.layout, recipe=Recipe(examples=examples))
+    return Client(model=model, layout=whole.layout, recipe=Recipe(sends="delta", examples=examples, lr=1.0))
 
 
 north, south, east, west, university = (partial(hospital, name) for name in NAMES)
