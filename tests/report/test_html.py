@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gradiometer.audit.schema import Result
+from gradiometer.audit.schema import Estimate, Result
 from gradiometer.report import render, show
 from gradiometer.report.words import CAVEAT
 
@@ -183,6 +183,20 @@ def test_states_without_a_figure_do_not_look_like_zero(result: Result) -> None:
         assert re.search(rf'<td class="tile {look}" [^>]*>{text}</td>', html)
     assert re.search(r'<td class="tile inconclusive" [^>]*>\? 4', html)
     assert re.search(r'<td class="tile heat0" [^>]*>0', html)
+
+
+def test_generators_stand_beside_what_they_show_without_the_update(result: Result) -> None:
+    assert "What generators show" not in render(result, "html")
+    told = {"attack": "GGL", "noise_psnr": decibels(9.4), "psnr": decibels(22.0), "oracle_psnr": decibels(31.6)}
+    with_generator = result.model_copy(update={"cells": [result.cells[0].model_copy(update=told), *result.cells[1:]]})
+    html = render(with_generator, "html")
+    assert not Page(html).problems
+    section = html.split("What generators show")[1].split("</table>")[0].replace("\u00a0", " ")
+    assert re.findall(r"([\d.]+ dB) \[", section) == ["9.4 dB", "22.0 dB", "31.6 dB"]
+
+
+def decibels(value: float) -> Estimate:
+    return Estimate(value=value, lower=value - 1, upper=value + 1, n=30, method="median")
 
 
 def test_notebook_shows_it_in_a_frame_of_its_own(result: Result) -> None:

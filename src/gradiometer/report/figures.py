@@ -47,6 +47,11 @@ def decibel(value: float | int | None) -> str:
     return MISSING if value is None else f"{_finite(value):.1f}\u00a0dB"
 
 
+def decibel_interval(estimate: Estimate) -> str:
+    """`31.2 dB [29.0 dB, 33.1 dB]`."""
+    return f"{decibel(estimate.value)} [{decibel(estimate.lower)}, {decibel(estimate.upper)}]"
+
+
 def share_interval(estimate: Estimate | None) -> str:
     """`100 % [86 %, 100 %], n = 24`."""
     if estimate is None:

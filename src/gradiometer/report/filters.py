@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import charts, figures, quotes, words
+from . import charts, figures, heat, quotes, words
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -58,10 +58,12 @@ def plain(value: Any) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
+    "attacker": heat.attacker,
     "bar": charts.bar,
     "breakable": breakable,
     "count": figures.count,
     "decibel": figures.decibel,
+    "decibel_interval": figures.decibel_interval,
     "defense_name": words.defense_name,
     "doubts": words.doubts,
     "duration": figures.duration,

@@ -54,6 +54,7 @@ def context(result: Result) -> dict[str, Any]:
         "findings": sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity)),
         "heat_maps": heat.heat_maps(result),
         "silences": heat.silences(result),
+        "generators": heat.generators(result),
         "checks": words.grouped(result.checks),
         "fired": sum(not check.ok for check in result.checks),
         "curves": curves[:CURVES],
