@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import typeguard
 from sklearn.datasets import load_digits
 
-from gradiometer.core import Batch, Client, Data, DataCard, Recipe, image_layout
-from gradiometer.models.mlp import mlp
+typeguard.install_import_hook("gradiometer")  # before it is imported
+typeguard.config.forward_ref_policy = typeguard.ForwardRefPolicy.IGNORE  # names that only type checkers import
+
+from gradiometer.core import Batch, Client, Data, DataCard, Recipe, image_layout  # noqa: E402
+from gradiometer.models.mlp import mlp  # noqa: E402
 
 torch.set_num_threads(1)
 
