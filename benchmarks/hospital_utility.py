@@ -11,7 +11,7 @@ command goes on.
 
 `--flower` adds the same federation with nothing of ours but the split and which pictures a hospital takes in a round: plain
 steps of torch, put together by Flower's own `FedAdam`. Wanted: within 2 points. `--develop` compares rates on the public
-pictures alone, with seeds 10 and up; that chose the example's.
+pictures alone, with seeds 10 and up.
 """
 
 from __future__ import annotations
