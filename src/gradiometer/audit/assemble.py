@@ -10,7 +10,7 @@ from typing import Any
 
 from gradiometer.core import Threat, trainable
 
-from . import advice, quoting, showing, summaries
+from . import advice, drawing, quoting, showing, summaries
 from .checks import examine
 from .criteria import worst
 from .evidence import Evidence, Record
@@ -74,6 +74,7 @@ def assemble(
         recommendations=recommended,
         gallery=pictures,
         quotes=quoting.quoted(setup, evidence, rows),
+        drawings=drawing.drawn(setup, evidence, rows),
         controls=[summaries.control(key, record) for key, record in evidence.controls.items()],
         checks=[*found.checks, *hashes, *_criteria(setup)],
         not_tried=advice.not_tried(evidence, [*found.not_tried, *_uninformed(setup)]),
@@ -102,7 +103,9 @@ def _claims(evidence: Evidence, client: str) -> list[str]:
             claim, parts = record["claims"], []
             if "labels" in claim:
                 parts.append(f"labels {claim['labels']}")
-            parts += [f"{claim[what]} {what}" for what in ("pictures", "sentences", "words") if claim.get(what)]
+            parts += [
+                f"{claim[what]} {what}" for what in ("pictures", "sentences", "graphs", "words") if claim.get(what)
+            ]
             if claim["mismatch"] is not None:
                 blind = "" if claim["noise_mismatch"] is None else f" (from pure noise: {claim['noise_mismatch']:.3g})"
                 parts.append(f"they leave {claim['mismatch']:.3g} of the update unexplained{blind}")

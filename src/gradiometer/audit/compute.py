@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gradiometer.attacks.graph import Unread
 from gradiometer.core import (
     Attack,
     Batch,
@@ -30,6 +31,7 @@ from gradiometer.numerics.generators import Generator
 
 from . import control, pricing
 from .claims import claims
+from .drawing import drawings
 from .generators import GENERATIVE, generator_of, looked_at, named
 from .modality import modality
 from .pictures import fingerprint, save_pictures
@@ -51,6 +53,8 @@ def compute(setup: Setup, trial: Trial, folder: Path | None, log: Callable[[str]
     status, reason, body = "ok", "", {}
     try:
         body = _KINDS[trial.kind](setup, trial, folder)
+    except Unread as error:
+        status, reason, body = "not_applicable", _reason(error), {"cause": error.cause.name}
     except (NotApplicable, Unsupported) as error:
         status, reason = "not_applicable", _reason(error)
     except MissingKnowledge as error:
@@ -135,7 +139,8 @@ def _attack(setup: Setup, trial: Trial, folder: Path | None) -> Record:
     }
     if folder is not None:
         body |= save_pictures(setup, victim, trial, guess, folder, [e["guess"] for e in body.get("examples", [])])
-    body |= quotes(setup, victim, trial.batch, guess, [e["guess"] for e in body.get("examples", [])])
+    matched = [e["guess"] for e in body.get("examples", [])]
+    body |= quotes(setup, victim, trial.batch, guess, matched) | drawings(setup, victim, trial.batch, guess, matched)
     return body
 
 
@@ -171,14 +176,16 @@ def judged(
         path = (setup.plan.seed, "score", victim.name, number)
         wanted = setup.plan.audit.candidates
         rng = derive(*path)
-        of = kind.score if generator is None else partial(kind.score, generator=generator)
+        blindly = kind.scorer(victim.client)
+        of = blindly if generator is None else partial(blindly, generator=generator)
         scores = of(guess, truth, victim.data, rng=rng, candidates=wanted, noise_guess=noise)
         body["examples"] = [asdict(one) for one in scores]
         if noise is not None:
-            blind = kind.score(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
+            blind = blindly(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
             body["noise"] = [asdict(one) for one in blind]
     # Granted labels leave nothing to recover of them, but for other properties.
-    if "mark" in guess.notes or ("y" in truth and not setup.threat.labels and ("y" in guess or "present" in guess)):
+    labeled = "y" in truth and truth["y"].ndim == 1  # classes of nodes come back with their nodes, or not at all
+    if "mark" in guess.notes or (labeled and not setup.threat.labels and ("y" in guess or "present" in guess)):
         body["labels"] = asdict(score_labels(guess, truth, victim.data))
         if noise is not None:
             body["noise_labels"] = asdict(score_labels(noise, truth, victim.data))

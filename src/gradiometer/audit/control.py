@@ -105,6 +105,20 @@ def _transformer(causal: bool) -> nn.Module:
     return (gpt if causal else bert)(ids.classes, ids.shape[0], 2, width=64, depth=2)
 
 
+@lru_cache(maxsize=1)
+def _small_molecules() -> Data:
+    from gradiometer.data import grown
+
+    return grown(4)
+
+
+def _graph_network(name: str) -> nn.Module:
+    from gradiometer import models
+
+    build = {"gcn": models.gcn, "gat": models.gat}[name]
+    return build(_small_molecules().layout["nodes"].shape[1], 2, width=96)
+
+
 Victims = tuple[tuple[str, Callable[[], nn.Module], Literal["eval", "train"]], ...]
 
 
@@ -120,13 +134,14 @@ class Easy:
     Args:
         data: what they train on.
         victims: name, model and mode; the first that an attack can read counts.
-        gain: that the median example needs over the best blind guess, and unit: in what.
+        figure: of an example's score; gain: the least median of it, and unit: in what.
     """
 
     data: Callable[[], Data]
     victims: Victims
     gain: float
     unit: str
+    figure: Callable[[Any], float] = lambda one: float(one.gain)
 
 
 EASY = {
@@ -150,6 +165,20 @@ EASY = {
         gain=OVER,
         unit="ROUGE-L over the best blind guess",
     ),
+    "graphs": Easy(
+        data=_small_molecules,
+        victims=(
+            (
+                "a graph convolutional network on made-up molecules of 3 or 4 atoms",
+                partial(_graph_network, "gcn"),
+                "eval",
+            ),
+            ("a graph attention network on made-up molecules of 3 or 4 atoms", partial(_graph_network, "gat"), "eval"),
+        ),
+        gain=1.0,
+        unit="of the median graph, exact or equivalent",
+        figure=lambda one: float(one.exact or bool(one.equivalent)),
+    ),
 }
 
 
@@ -172,7 +201,8 @@ def _tried(
         update = play(client, batch, rng=derive(seed, "control", i), threat=threat, attack=attack, public=data.public)
         guess = attack.run(update.to(device), derive(seed, "control attack", i)).to("cpu")
         if kind.field in guess:
-            gains += [one.gain for one in kind.score(guess, batch, data, rng=derive(seed, "control score", i))]
+            scores = kind.scorer(client)(guess, batch, data, rng=derive(seed, "control score", i))
+            gains += [easy.figure(one) for one in scores]
         if "y" in guess or "present" in guess:
             overlaps.setdefault("labels", []).append(score_labels(guess, batch, data).overlap)
         if "bag" in guess:

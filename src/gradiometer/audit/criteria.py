@@ -45,6 +45,16 @@ def sentence_level(score: Mapping[str, Any]) -> Severity:
     return "high" if score["gain"] >= OVER else "none"
 
 
+def graph_level(score: Mapping[str, Any]) -> Severity:
+    """`critical`: the same graph. `high`: another one with the same gradient, the best that anybody can read off this update.
+
+    Either where no blind guess is as alike: what anybody would have guessed is no leak. Half a graph is none, and is not counted.
+    """
+    if not (score["exact"] or score["equivalent"]) or score["gain"] <= 0:
+        return "none"
+    return "critical" if score["exact"] else "high"
+
+
 def learns(training: Mapping[str, Any] | None) -> bool:
     """Whether the undefended training beats always naming the commonest class; if not, its accuracies compare nothing."""
     return training is not None and wilson(training["correct"], training["tested"]).lower > training["majority"]

@@ -65,6 +65,28 @@ class SentenceScore(TypedDict):
 
 
 @with_config(_STRICT)
+class GraphScored(TypedDict):
+    """`metrics.GraphScore` of one graph."""
+
+    gsm0: Share
+    gsm1: Share
+    gsm2: Share
+    gsm: Share
+    edges: Share
+    exact: bool
+    equivalent: bool | None
+    rank: Count
+    candidates: Count
+    identified: bool
+    blind_gsm: Share
+    blind_name: str
+    noise_gsm: Share | None
+    gain: float
+    matched: bool
+    guess: Count | None
+
+
+@with_config(_STRICT)
 class Piece(TypedDict):
     """`schema.Token`."""
 
@@ -78,6 +100,25 @@ class Quoted(TypedDict):
 
     truth: list[Piece]
     guess: list[Piece]
+
+
+@with_config(_STRICT)
+class Sketched(TypedDict):
+    """`schema_shown.Sketch`."""
+
+    names: list[str]
+    edges: list[list[Count]]
+
+
+@with_config(_STRICT)
+class Drawn(TypedDict):
+    """One graph and what came back of it, without names and edges where the data are not public."""
+
+    truth: Sketched | None
+    guess: Sketched
+    places: list[Count | None]
+    right: list[bool]
+    edges: list[Count]
 
 
 @with_config(_STRICT)
@@ -117,13 +158,14 @@ class Claims(TypedDict):
 
     pictures: NotRequired[Count]
     sentences: NotRequired[Count]
+    graphs: NotRequired[Count]
     words: NotRequired[Count]
     labels: NotRequired[list[int]]
     mismatch: float | None
     noise_mismatch: float | None
 
 
-Scores = Annotated[list[Score] | list[SentenceScore], Field(min_length=1)]
+Scores = Annotated[list[Score] | list[SentenceScore] | list[GraphScored], Field(min_length=1)]
 
 
 class _Trial(TypedDict):
@@ -143,6 +185,7 @@ class Ended(_Trial):
 
     kind: Literal["attack", "decoy", "control", "defense"]
     status: Literal["not_applicable", "missing_knowledge", "failed"]
+    cause: NotRequired[str]
 
 
 @with_config(_STRICT)
@@ -171,6 +214,7 @@ class Attacked(_Trial):
     pictures_hash: NotRequired[str]
     blurred: NotRequired[bool]
     quotes: NotRequired[list[Quoted]]
+    drawings: NotRequired[list[Drawn]]
     masked: NotRequired[bool]
 
 

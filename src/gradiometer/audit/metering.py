@@ -30,6 +30,8 @@ def metered(victim: Victim, threat: Threat) -> Meter | None:
         found = [(type(one).__name__, one.meter(update)) for one in _exact(modality(update.layout).many)]
     except Exception:  # a courtesy: whatever a user's own model or update does to it must not cost a finished audit
         return None
+    if not found:
+        return None
     attack, best = min(found, key=lambda one: ORDER.index(one[1].verdict))
     layers = [
         MeterLayer(
@@ -57,4 +59,4 @@ def _exact(examples: str) -> tuple[Metered, ...]:
     from gradiometer.attacks.image import SPEAR, Recursive
     from gradiometer.attacks.text import DAGER
 
-    return {"pictures": (Recursive(), SPEAR()), "sentences": (DAGER(),)}[examples]
+    return {"pictures": (Recursive(), SPEAR()), "sentences": (DAGER(),)}.get(examples, ())

@@ -57,18 +57,17 @@ def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 def _copies(victim: Victim) -> int:
     """How many attacked examples are among the public ones too."""
     data = victim.data
-    field = "" if data is None else modality(data.layout).field
-    if data is None or data.public is None or field not in data.public:
+    kind = None if data is None else modality(data.layout)
+    if data is None or kind is None or data.public is None or kind.field not in data.public:
         return 0
-    known = {row.numpy().tobytes() for row in data.public[field].detach().cpu().contiguous()}
-    attacked = data.private[field][[i for batch in victim.batches for i in batch]].detach().cpu().contiguous()
-    return sum(row.numpy().tobytes() in known for row in attacked)
+    known = set(kind.prints(data.public))
+    return sum(one in known for one in kind.prints(data.private.take([i for batch in victim.batches for i in batch])))
 
 
 def _trained(setup: Setup, victim: Victim, name: str) -> dict[str, Any] | None:
     """Accuracy of a short federated training; None where there is nothing to measure it on."""
     settings, data = setup.plan.utility, victim.data
-    if not settings.rounds or data is None or data.test is None or "y" not in data.test:
+    if not settings.rounds or data is None or data.test is None or "y" not in data.test or data.test["y"].ndim > 1:
         return None
     train: Batch = data.public if data.public is not None else data.private
     client = replace(victim.client, recipe=replace(victim.client.recipe, examples=settings.batch_size))

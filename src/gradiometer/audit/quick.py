@@ -30,10 +30,12 @@ _READERS: dict[tuple[str, str], list[Spec]] = {
     ("pictures", "delta"): ["RowSum", "LinearBias", {"name": "FedAvgMatching", "iterations": 60, "labels": _LABELS}],
     ("sentences", "gradient"): ["RowSum", "BagOfWords", "DAGER"],
     ("sentences", "delta"): ["RowSum", "BagOfWords", "DAGER"],
+    ("graphs", "gradient"): ["RowSum", "GRAIN"],
+    ("graphs", "delta"): ["RowSum", "GRAIN"],
 }
 _BATCHES: dict[str, list[Spec]] = {"pictures": ["SPEAR"]}
 """What else reads several examples."""
-_PARTNERS = {"pictures": ("mlp", "medical"), "sentences": ("gpt", "notes")}
+_PARTNERS = {"pictures": ("mlp", "medical"), "sentences": ("gpt", "notes"), "graphs": ("gcn", "grown")}
 """The model that a data set is scanned under, and the data that a model is scanned on, where only one is named."""
 _DEFENSES: list[Spec] = [
     {"name": "Quantize", "bits": 8},
@@ -142,13 +144,15 @@ def _client(
         return {"name": Path(target).stem, "update": target, "model": model}, _recorded(target), "gradient", 1, 1
     if ":" in target:
         return {"name": target.rpartition(":")[2], "target": target}, *_measured(*from_target(target))
-    from gradiometer.data.catalogue import TEXTS
+    from gradiometer.data.catalogue import GRAPHS, TEXTS
     from gradiometer.models.catalogue import MODELS
 
     models, data_sets = catalogue("model"), catalogue("data")
     name, _, other = target.partition("/")
-    reads = MODELS[name][1].modality if name in models else "text" if name in TEXTS else "image"
-    kind = "sentences" if reads == "text" else "pictures"
+    reads = (
+        MODELS[name][1].modality if name in models else "text" if name in TEXTS else "graph" if name in GRAPHS else ""
+    )
+    kind = {"text": "sentences", "graph": "graphs"}.get(reads, "pictures")
     model_partner, data_partner = _PARTNERS[kind]
     parts = [name, other] if other else [name, data_partner] if name in models else [model_partner, name]
     if parts[0] not in models or parts[1] not in data_sets:

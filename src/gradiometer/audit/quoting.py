@@ -15,7 +15,7 @@ from .pictures import blurs
 from .schema import Row
 from .schema_shown import Quote, Token
 from .setup import Setup
-from .showing import kinds, strongest
+from .showing import shown
 from .targets import Victim
 
 MASK = "•••"
@@ -56,32 +56,7 @@ def _pieces(tokens: Tokens, other: Tokens, data: Data | None, mask: bool) -> lis
 
 def quoted(setup: Setup, evidence: Evidence, rows: Sequence[Row]) -> list[Quote]:
     """The same best, median and worst sentence through every defense; what attacks claim of a captured update."""
-    found: list[Quote] = []
-    for client, victim in setup.victims.items():
-        if victim.data is None:
-            found += _claimed(evidence, client)
-            continue
-        chosen: dict[str, tuple[int, int]] = {}
-        for row in rows:
-            case = strongest(evidence, row) if row.client == client else None
-            if case is None:
-                continue
-            chosen = chosen or kinds(evidence, case)
-            for kind, (batch, number) in chosen.items():
-                record = evidence.attacks[case].get(batch, {})
-                if number < len(record.get("quotes", ())):
-                    found.append(_entry(case, kind, record, number, f"batch {batch}, example {number}"))
-    return found
-
-
-def _claimed(evidence: Evidence, client: str) -> list[Quote]:
-    return [
-        _entry(case, "best", record, i, "captured update")
-        for case in evidence.attacks
-        if case.client == client
-        for record in evidence.ok(case)
-        for i in range(len(record.get("quotes", ())))
-    ]
+    return [_entry(*one) for one in shown(setup, evidence, rows, "quotes")]
 
 
 def _entry(case: Case, kind: Any, record: Record, number: int, example: str) -> Quote:

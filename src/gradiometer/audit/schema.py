@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .record import Record
-from .schema_shown import Picture, Quote
+from .schema_shown import Drawing, Picture, Quote
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -121,9 +121,18 @@ class Cell(Record):
     accuracy: Estimate | None = None
     blind_rouge_l: Estimate | None = None
     noise_rouge_l: Estimate | None = None
+    gsm0: Estimate | None = None
+    gsm1: Estimate | None = None
+    gsm2: Estimate | None = None
+    gsm: Estimate | None = None
+    edges: Estimate | None = None
+    blind_gsm: Estimate | None = None
+    noise_gsm: Estimate | None = None
     gain: Estimate | None = None
     blind_rate: float | None = None
     exact: int | None = None
+    equivalent: int | None = None
+    causes: dict[str, int] = Field(default_factory=dict)
     cpu_seconds: float | None = None
     curve: list[float] = Field(default_factory=list)
 
@@ -132,7 +141,7 @@ class Row(Record):
     """The verdict on one defense of one client: the worst attack of every example counts.
 
     `rate` carries a two-sided interval; `bounds` the exact one-sided ones that the verdict rests on. `examples` is what
-    one calls several of them: pictures, sentences.
+    one calls several of them: pictures, sentences, graphs.
     """
 
     client: str
@@ -224,6 +233,7 @@ class Result(Record):
     recommendations: list[Recommendation]
     gallery: list[Picture] = Field(default_factory=list)
     quotes: list[Quote] = Field(default_factory=list)
+    drawings: list[Drawing] = Field(default_factory=list)
     controls: list[Control] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
     not_tried: list[str] = Field(default_factory=list)

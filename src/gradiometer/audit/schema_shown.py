@@ -47,3 +47,35 @@ class Quote(Record):
     rouge_l: float | None = None
     exact: bool = False
     leaked: bool = False
+
+
+class Sketch(Record):
+    """A graph as it is drawn: what each node is called, and edges between their numbers."""
+
+    names: list[str] = Field(default_factory=list)
+    edges: list[tuple[int, int]] = Field(default_factory=list)
+
+
+class Drawing(Record):
+    """A graph and what came back of it. Where the data are not public, names and edges were left out before they were stored.
+
+    `places`: for every guessed node the true one that it stands for; `right`: whether it has that one's features. `edges`: how many
+    are true, guessed, and both.
+    """
+
+    client: str
+    defense: str
+    attack: str
+    informed: bool
+    kind: Literal["best", "median", "worst"]
+    example: str
+    truth: Sketch | None = None
+    guess: Sketch
+    places: list[int | None] = Field(default_factory=list)
+    right: list[bool] = Field(default_factory=list)
+    edges: tuple[int, int, int]
+    masked: bool
+    gsm: float | None = None
+    exact: bool = False
+    equivalent: bool = False
+    leaked: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,36 @@ def claimed(evidence: Evidence, client: str, folder: Path) -> list[Picture]:
                 guess = _load(folder / "gallery" / record["pictures"])["guess"][0]
                 found.append(_entry(case, "best", record, "captured update", nothing(), png(guess), None))
     return found
+
+
+def shown(
+    setup: Setup, evidence: Evidence, rows: Sequence[Row], what: str
+) -> Iterator[tuple[Case, str, Record, int, str]]:
+    """What records keep of the same best, median and worst example through every defense; claims of a captured update.
+
+    Args:
+        what: `quotes` or `drawings`, one an example.
+
+    Returns:
+        Case, kind, record, the example's number in it, and the example in words.
+    """
+    for client, victim in setup.victims.items():
+        if victim.data is None:
+            for case in evidence.attacks:
+                for record in evidence.ok(case) if case.client == client else ():
+                    for i in range(len(record.get(what, ()))):
+                        yield case, "best", record, i, "captured update"
+            continue
+        chosen: dict[str, tuple[int, int]] = {}
+        for row in rows:
+            best = strongest(evidence, row) if row.client == client else None
+            if best is None:
+                continue
+            chosen = chosen or kinds(evidence, best)
+            for kind, (batch, number) in chosen.items():
+                record = evidence.attacks[best].get(batch, {})
+                if number < len(record.get(what, ())):
+                    yield best, kind, record, number, f"batch {batch}, example {number}"
 
 
 def strongest(evidence: Evidence, row: Row) -> Case | None:

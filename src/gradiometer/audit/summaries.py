@@ -39,6 +39,8 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
         for name in kind.figures:
             figures[name] = estimate(median_interval([s[name] for s in values]))
         figures["exact"] = sum(kind.exact(s) for s in values)
+        if "equivalent" in values[0]:
+            figures["equivalent"] = sum(bool(s["equivalent"]) for s in values)
         if values[0].get("oracle_psnr") is not None:
             figures["oracle_psnr"] = estimate(median_interval([s["oracle_psnr"] for s in values]))
         noise = [score for _, score in evidence.examples(case, "noise")]

@@ -34,6 +34,7 @@ class Data:
         card: source, license, and whether a report may show the examples.
         names: of the classes, where they have any.
         tokenizer: of text.
+        symbols: what a node is called in drawings, by the place of the 1 in its first block of features.
     """
 
     private: Batch
@@ -43,3 +44,4 @@ class Data:
     card: DataCard = DataCard.default
     names: tuple[str, ...] = ()
     tokenizer: Tokenizer | None = None
+    symbols: tuple[str, ...] = ()

@@ -40,3 +40,5 @@ DATA = {
 }
 TEXTS = ("notes", "jsonl")
 """Of these, the sentences."""
+GRAPHS = ("grown", "molecules", "citations")
+"""And the graphs."""

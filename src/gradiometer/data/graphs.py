@@ -35,6 +35,7 @@ def from_graphs(
     degree: int | None = None,
     most: int = 25,
     names: Sequence[str] = (),
+    symbols: Sequence[str] = (),
     card: DataCard = DataCard.default,
     public_share: float = 0.5,
     test_share: float = 0.2,
@@ -47,6 +48,7 @@ def from_graphs(
         blocks: the widths of the blocks of a node's features.
         degree: the number of the block that says how many neighbors a node has.
         names: of the classes.
+        symbols: what a node is called in drawings, by the place of the 1 in its first block.
         public_share, test_share, limit, seed: as in `from_arrays`.
 
     Returns:
@@ -71,6 +73,7 @@ def from_graphs(
         layout=graph_layout(most, blocks, classes, degree=degree, per_node=batch["y"].ndim == 2),
         card=card,
         names=tuple(names),
+        symbols=tuple(symbols),
     )
 
 

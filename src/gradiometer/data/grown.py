@@ -10,38 +10,62 @@ from .graphs import Graph, from_graphs, one_hot
 
 grown_card = DataCard(name="grown", source="graphs made up for gradiometer", license="Apache-2.0", public=True)
 
-VALENCES = (4, 3, 2, 2, 1)
-"""Of carbon, nitrogen, oxygen, sulfur and fluorine."""
+ELEMENTS, VALENCES = ("C", "N", "O", "S", "F"), (4, 3, 2, 2, 1)
 SHARES = (0.7, 0.1, 0.12, 0.04, 0.04)
 BLOCKS = (len(VALENCES), 5, 5)
 """Element, degree, hydrogens."""
 DOUBLE, RING = 0.2, 0.6
+TRIES = 10
+"""Molecules grown for each that is wanted, until enough are different."""
+Kind = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def grown(
     most: int = 12, *, count: int = 300, public_share: float = 0.5, test_share: float = 0.2, seed: int = 0
 ) -> Data:
-    """Made-up molecules of 3 to `most` heavy atoms; those with nitrogen are class 1.
+    """Made-up molecules of 3 to `most` heavy atoms, no two alike; those with nitrogen are class 1.
 
     Every atom has as many bonds and hydrogens as its valence says; some have a ring of five or six.
 
     Args:
         most: heavy atoms that a molecule has at most, 3 or more.
-        count: how many molecules.
+        count: how many molecules; fewer where there are not so many of this size.
         public_share, test_share, seed: as in `from_arrays`.
     """
-    rng = derive(seed, "grown")
+    rng, kinds, found = derive(seed, "grown"), dict[Kind, int](), dict[tuple[int, ...], Graph]()
+    for _ in range(TRIES * count):
+        if len(found) < count:
+            one = _molecule(most, rng)
+            found.setdefault(_alike(one, kinds), one)
     return from_graphs(
-        [_molecule(most, rng) for _ in range(count)],
+        list(found.values()),
         BLOCKS,
         degree=1,
         most=most,
+        symbols=ELEMENTS,
         names=("without nitrogen", "with nitrogen"),
         card=grown_card,
         public_share=public_share,
         test_share=test_share,
         seed=seed,
     )
+
+
+def _alike(graph: Graph, kinds: dict[Kind, int]) -> tuple[int, ...]:
+    """Equal for molecules whose atoms look alike as far as three bonds.
+
+    Args:
+        kinds: the numbers of all surroundings met so far; new ones join.
+    """
+    atoms = [kinds.setdefault(((), tuple(row.nonzero().flatten().tolist())), len(kinds)) for row in graph.nodes]
+    near: list[list[int]] = [[] for _ in atoms]
+    for i, j in graph.edges:
+        near[i].append(j)
+        near[j].append(i)
+    for _ in range(3):
+        around = [((atom,), tuple(sorted(atoms[j] for j in mine))) for atom, mine in zip(atoms, near)]
+        atoms = [kinds.setdefault(one, len(kinds)) for one in around]
+    return tuple(sorted(atoms))
 
 
 def _molecule(most: int, rng: torch.Generator) -> Graph:

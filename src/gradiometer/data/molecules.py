@@ -66,6 +66,7 @@ def molecules(
         graphs,
         BLOCKS,
         degree=DEGREE,
+        symbols=("?", *map(_rdkit()[0].GetPeriodicTable().GetElementSymbol, range(1, ELEMENTS))),
         most=most,
         card=molecules_card,
         public_share=public_share,

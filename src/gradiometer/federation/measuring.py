@@ -12,6 +12,9 @@ from gradiometer.core import Batch, in_mode
 
 from .members import Member
 
+INPUTS = (("x",), ("input_ids", "attention_mask"), ("nodes", "adjacency", "mask"))
+"""What models are called with, by modality."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
@@ -43,7 +46,7 @@ def measure(model: nn.Module, test: Batch | None, members: Sequence[Member] = ()
 
 def correct(model: nn.Module, test: Batch, chunk: int = 256) -> int:
     """How many examples get their label named."""
-    inputs = ("x",) if "x" in test else ("input_ids", "attention_mask")
+    inputs = next(names for names in INPUTS if names[0] in test)
     with torch.no_grad(), in_mode(model, "eval"):
         guesses = torch.cat([model(*part).argmax(1) for part in zip(*(test[name].split(chunk) for name in inputs))])
     return int((guesses == test["y"]).sum())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradiometer.core import derive
 from gradiometer.numerics.assignment import assign
-from gradiometer.numerics.isomorphism import isomorphic
+from gradiometer.numerics.isomorphism import isomorphic, isomorphism
 
 from .card import MetricCard
 
@@ -59,18 +62,54 @@ def exact_graph(guess: Whole, truth: Whole) -> bool:
     return isomorphic(guess.nodes, guess.adjacency, truth.nodes, truth.adjacency)
 
 
-def shared_edges(guess: Whole, truth: Whole) -> float:
-    """F-measure of edges between assigned nodes, in [0, 1]; 1 where neither has any."""
+def graph_print(graph: Whole) -> bytes:
+    """Equal for the same graph in any order of nodes, and for others only where two layers see no difference."""
+    return torch.cat([h.sum(0) for h in _embedded(graph, 2)]).mul(1e6).round().long().numpy().tobytes()
+
+
+def counterparts(guess: Whole, truth: Whole) -> list[tuple[int, int]]:
+    """Pairs (true node, guessed node), one to one, by their neighborhoods; of the same graph, those that keep all edges.
+
+    Neighborhoods leave symmetric nodes undecided: guessed nodes of equal features are swapped while that joins more edges.
+    """
     if not len(guess.nodes) or not len(truth.nodes):
-        return 0.0
+        return []
+    same = isomorphism(truth.nodes, truth.adjacency, guess.nodes, guess.adjacency)
+    if same is not None:
+        return list(enumerate(same))
     mine, real = (_embedded(graph, 2) for graph in (guess, truth))
     cost = sum(torch.cdist(real[k], mine[k]).square() for k in range(3))
     assert isinstance(cost, Tensor)
-    pairs = torch.tensor(assign(cost))
-    ours = guess.adjacency[pairs[:, 1]][:, pairs[:, 1]] > 0
-    theirs = truth.adjacency[pairs[:, 0]][:, pairs[:, 0]] > 0
-    total = int((guess.adjacency > 0).sum() + (truth.adjacency > 0).sum())
-    return 2 * int((ours & theirs).sum()) / total if total else 1.0
+    places, chosen = (list(side) for side in zip(*assign(cost)))
+    theirs, ours = (graph.adjacency.numpy() > 0 for graph in (truth, guess))
+    alike = (guess.nodes[:, None] == guess.nodes[None]).all(2)
+    best, improved = _common(theirs, ours, places, chosen), True
+    while improved:
+        improved = False
+        for i, j in combinations(range(len(chosen)), 2):
+            if not alike[chosen[i], chosen[j]]:
+                continue
+            chosen[i], chosen[j] = chosen[j], chosen[i]
+            count = _common(theirs, ours, places, chosen)
+            if count > best:
+                best, improved = count, True
+            else:
+                chosen[i], chosen[j] = chosen[j], chosen[i]
+    return list(zip(places, chosen))
+
+
+def _common(theirs: np.ndarray, ours: np.ndarray, places: list[int], chosen: list[int]) -> int:
+    return int((theirs[np.ix_(places, places)] & ours[np.ix_(chosen, chosen)]).sum())
+
+
+def shared_edges(guess: Whole, truth: Whole) -> float:
+    """F-measure of edges between `counterparts`, in [0, 1]; 1 where neither has any."""
+    if not len(guess.nodes) or not len(truth.nodes):
+        return 0.0
+    places, chosen = (list(side) for side in zip(*counterparts(guess, truth)))
+    theirs, ours = (graph.adjacency.numpy() > 0 for graph in (truth, guess))
+    total = int(theirs.sum() + ours.sum())
+    return 2 * _common(theirs, ours, places, chosen) / total if total else 1.0
 
 
 def _alike(guess: Tensor, truth: Tensor, hop: int) -> float:
@@ -87,9 +126,14 @@ def _embedded(graph: Whole, depth: int) -> list[Tensor]:
     h, adjacency = graph.nodes.double(), graph.adjacency.double()
     root = (1 + adjacency.sum(1)).rsqrt()
     spread = root[:, None] * (adjacency + torch.eye(len(h), dtype=h.dtype)) * root
-    rng, found = derive(0, "gsm"), [h]
-    for _ in range(depth):
-        weight = torch.randn(h.shape[1], WIDTH, generator=rng, dtype=h.dtype) / h.shape[1] ** 0.5
+    found = [h]
+    for weight in _weights(h.shape[1], depth):
         h = (spread @ h @ weight).relu()
         found.append(h)
     return found
+
+
+@lru_cache(maxsize=4)
+def _weights(features: int, depth: int) -> tuple[Tensor, ...]:
+    rng, sizes = derive(0, "gsm"), [features, *[WIDTH] * (depth - 1)]
+    return tuple(torch.randn(size, WIDTH, generator=rng, dtype=torch.float64) / size**0.5 for size in sizes)

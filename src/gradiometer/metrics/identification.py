@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
-from gradiometer.core import Data
+from gradiometer.core import Batch, Data
 
 from .card import MetricCard
 from .image import mse, pixels
+
+Example = TypeVar("Example")
 
 identification_card = MetricCard(
     summary="Place of the true example when N candidates are ordered by their distance to the guess; 1 identifies it.",
@@ -54,3 +59,28 @@ def draw_others(truth: Tensor, data: Data, *, candidates: int, rng: torch.Genera
         if missing <= 0:
             break
     return torch.cat(found)
+
+
+def drawn_others(
+    truth: Example,
+    data: Data,
+    read: Callable[[Batch], list[Example]],
+    same: Callable[[Example, Example], bool],
+    count: int,
+    rng: torch.Generator,
+) -> list[Example]:
+    """As many private and public sentences or graphs that differ from the truth, in an order drawn by `rng`, or all there are.
+
+    Args:
+        read: the examples of a batch. same: whether two are one example.
+    """
+    pools = [batch for batch in (data.private, data.public) if batch is not None]
+    ends = torch.tensor([batch.size for batch in pools]).cumsum(0)
+    found: list[Example] = []
+    for part in torch.randperm(int(ends[-1]), generator=rng).split(max(64, count)):
+        for pool, end in zip(pools, ends.tolist()):
+            inside = part[(part >= end - pool.size) & (part < end)] - (end - pool.size)
+            found += [one for one in read(pool.take(inside)) if not same(one, truth)] if len(inside) else []
+        if len(found) >= count:
+            break
+    return found[:count]

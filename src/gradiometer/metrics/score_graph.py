@@ -10,6 +10,7 @@ from gradiometer.core import BadInput, Batch, Client, Data, Guess, Unsupported, 
 from gradiometer.numerics.assignment import assign
 
 from .graph import Whole, exact_graph, gsm, shared_edges
+from .identification import drawn_others
 
 SAME = 1e-5
 """Relative distance of two gradients below which a float32 client cannot tell them apart."""
@@ -20,12 +21,15 @@ class GraphScore:
     """How well one true graph was recovered.
 
     Args:
-        gsm0, gsm1, gsm2: likeness of nodes, and of their neighborhoods of one and two hops.
+        gsm0, gsm1, gsm2: likeness of nodes, and of their neighborhoods of one and two hops; gsm: their mean.
         edges: F-measure of edges between assigned nodes.
         exact: the same graph, up to the order of nodes.
         equivalent: another graph with the same gradient: nobody could tell from this update. None where no client was given.
+        rank: place of the true graph among `candidates`, ordered by mean GSM with the guess; 1 is best, and an exact guess has it.
+        identified: rank 1, among at least two candidates.
         blind_gsm, blind_name: mean GSM of the best of the blind baselines for this very graph.
-        gain: mean GSM - blind_gsm. Only what is above zero can be leakage.
+        noise_gsm: of the same attack on an update of pure noise, where that was run; it is one of the baselines.
+        gain: gsm - blind_gsm. Only what is above zero can be leakage.
         matched: False if the attack gave no graph for this one; it is then scored as an empty one.
         guess: position of the assigned graph in the guess, None where not matched.
     """
@@ -33,18 +37,30 @@ class GraphScore:
     gsm0: float
     gsm1: float
     gsm2: float
+    gsm: float
     edges: float
     exact: bool
     equivalent: bool | None
+    rank: int
+    candidates: int
+    identified: bool
     blind_gsm: float
     blind_name: str
+    noise_gsm: float | None
     gain: float
     matched: bool
     guess: int | None
 
 
 def score_graph(
-    guess: Guess, truth: Batch, data: Data, *, rng: torch.Generator, client: Client | None = None
+    guess: Guess,
+    truth: Batch,
+    data: Data,
+    *,
+    rng: torch.Generator,
+    client: Client | None = None,
+    candidates: int = 100,
+    noise_guess: Guess | None = None,
 ) -> list[GraphScore]:
     """Scores every true graph.
 
@@ -53,8 +69,10 @@ def score_graph(
     Args:
         guess: the attack's; without `nodes` and `adjacency`, nothing is matched.
         truth: the private batch.
-        data: for the blind baselines.
+        data: for the other candidates and the blind baselines.
         client: its gradient tells graphs that are equivalent from those that are wrong.
+        candidates: N of the identification; fewer where there are fewer graphs.
+        noise_guess: of the same attack on `update.noise(rng)`.
 
     Returns:
         n scores, in the order of `truth`.
@@ -67,31 +85,40 @@ def score_graph(
         raise Unsupported(
             "score_graph() compares graphs, and these data have none", fix='give the layout "nodes" and "adjacency"'
         )
-    real, offered = graphs(truth), _offered(guess, data)[: truth.size]
+    real = graphs(truth)
+    shown, source = _assigned(guess, real, data)
     blind = blind_graphs(truth.size, data, rng=rng)
-    likeness = torch.tensor([[_mean(gsm(mine, one)) for mine in offered] for one in real])
-    source = dict(assign(-likeness)) if offered else {}
-    nothing = Whole(nodes=real[0].nodes[:0], adjacency=real[0].adjacency[:0, :0])
+    if noise_guess is not None:
+        blind["noise"], _ = _assigned(noise_guess, real, data)
     scores = []
-    for i, one in enumerate(real):
-        mine = offered[source[i]] if i in source else nothing
-        blinds = {name: _mean(gsm(said[i], one)) for name, said in blind.items()}
-        best = max(blinds, key=lambda name: (blinds[name], name))
+    for i, (mine, one, j) in enumerate(zip(shown, real, source)):
+        likeness = {name: _mean(gsm(said[i], one)) for name, said in blind.items()}
+        best = max(likeness, key=lambda name: (likeness[name], name))
+        others = drawn_others(one, data, graphs, exact_graph, candidates - 1, rng)
         three, exact = gsm(mine, one), exact_graph(mine, one)
-        same = None if client is None else i in source and not exact and _same(client, truth, i, guess, source[i])
+        nearer = len(others) if j is None else 0
+        if j is not None and not exact:
+            nearer = sum(_mean(gsm(mine, other)) >= _mean(three) for other in others)
         scores.append(
             GraphScore(
                 gsm0=three[0],
                 gsm1=three[1],
                 gsm2=three[2],
-                edges=1.0 if exact else shared_edges(mine, one),
+                gsm=_mean(three),
+                edges=shared_edges(mine, one),
                 exact=exact,
-                equivalent=same,
-                blind_gsm=blinds[best],
+                equivalent=None
+                if client is None
+                else j is not None and not exact and _same(client, truth, i, guess, j),
+                rank=1 + nearer,
+                candidates=len(others) + 1,
+                identified=not nearer and len(others) > 0,
+                blind_gsm=likeness[best],
                 blind_name=best,
-                gain=_mean(three) - blinds[best],
-                matched=i in source,
-                guess=source.get(i),
+                noise_gsm=likeness.get("noise"),
+                gain=_mean(three) - likeness[best],
+                matched=j is not None,
+                guess=j,
             )
         )
     return scores
@@ -125,6 +152,16 @@ def graphs(batch: Batch | Guess) -> list[Whole]:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _assigned(guess: Guess, real: list[Whole], data: Data) -> tuple[list[Whole], list[int | None]]:
+    """For every real graph the guessed one (an empty one where there is none), and its position in the guess."""
+    offered = _offered(guess, data)[: len(real)]
+    likeness = torch.tensor([[_mean(gsm(mine, one)) for mine in offered] for one in real])
+    pairs = dict(assign(-likeness)) if offered else {}
+    nothing = Whole(nodes=real[0].nodes[:0], adjacency=real[0].adjacency[:0, :0])
+    source = [pairs.get(i) for i in range(len(real))]
+    return [nothing if j is None else offered[j] for j in source], source
 
 
 def _offered(guess: Guess, data: Data) -> list[Whole]:

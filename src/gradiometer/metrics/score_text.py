@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import eq
 from statistics import median_low
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from gradiometer.core import BadInput, Batch, Data, Guess, Unsupported
 from gradiometer.numerics.assignment import assign
 
+from .identification import drawn_others
 from .text import rouge_l, rouge_n, token_accuracy
 
 Tokens = tuple[int, ...]
@@ -98,7 +100,7 @@ def score_text(
         mine, said = shown[i], words(one)
         likeness = {name: rouge_l(words(told[i]), said) for name, told in blind.items()}
         best = max(likeness, key=lambda name: (likeness[name], name))
-        others = [words(other) for other in _others(one, data, candidates - 1, rng)]
+        others = [words(other) for other in drawn_others(one, data, sentences, eq, candidates - 1, rng)]
         common, matched = rouge_l(words(mine), said), source[i] is not None
         nearer = sum(rouge_l(words(mine), other) >= common for other in others) if matched else len(others)
         scores.append(
@@ -187,17 +189,3 @@ def _assigned(
     for i, j in assign(-torch.tensor(likeness)) if order else ():
         shown[i], source[i] = offered[order[j]], order[j]
     return shown, source
-
-
-def _others(truth: Tokens, data: Data, count: int, rng: torch.Generator) -> list[Tokens]:
-    """As many private and public sentences that differ from the truth, in an order drawn by `rng`, or all there are."""
-    pools = [batch for batch in (data.private, data.public) if batch is not None]
-    ends = torch.tensor([batch.size for batch in pools]).cumsum(0)
-    found: list[Tokens] = []
-    for part in torch.randperm(int(ends[-1]), generator=rng).split(max(64, count)):
-        for pool, end in zip(pools, ends.tolist()):
-            inside = part[(part >= end - pool.size) & (part < end)] - (end - pool.size)
-            found += [one for one in sentences(pool.take(inside)) if one != truth] if len(inside) else []
-        if len(found) >= count:
-            break
-    return found[:count]

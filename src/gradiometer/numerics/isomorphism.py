@@ -30,7 +30,14 @@ def colors(features: Tensor, adjacency: Tensor, *, rounds: int | None = None) ->
 
 
 def isomorphic(features: Tensor, adjacency: Tensor, other_features: Tensor, other_adjacency: Tensor) -> bool:
-    """Whether a renaming of nodes turns one graph into the other, features and edges.
+    """Whether a renaming of nodes turns one graph into the other, features and edges; see `isomorphism`."""
+    return isomorphism(features, adjacency, other_features, other_adjacency) is not None
+
+
+def isomorphism(
+    features: Tensor, adjacency: Tensor, other_features: Tensor, other_adjacency: Tensor
+) -> list[int] | None:
+    """For every node of one graph the node of the other that it becomes, features and edges kept; None if there is no such renaming.
 
     Colors first, then a search with backtracking over nodes of equal color: exact, and quick for molecules.
 
@@ -42,14 +49,16 @@ def isomorphic(features: Tensor, adjacency: Tensor, other_features: Tensor, othe
     """
     count = len(features)
     if features.shape != other_features.shape or int(adjacency.sum()) != int(other_adjacency.sum()):
-        return False
+        return None
     both = colors(torch.cat([features, other_features]), torch.block_diag(adjacency, other_adjacency))
     mine, theirs = both[:count], both[count:]
     if sorted(mine) != sorted(theirs):
-        return False
+        return None
     near = [set(row.nonzero().flatten().tolist()) for row in adjacency]
     other = [set(row.nonzero().flatten().tolist()) for row in other_adjacency]
-    return _extends(_order(near, mine), near, other, mine, theirs, {}, set())
+    place = dict[int, int]()
+    found = _extends(_order(near, mine), near, other, mine, theirs, place, set())
+    return [place[i] for i in range(count)] if found else None
 
 
 def _order(near: list[set[int]], color: list[int]) -> list[int]:

@@ -10,6 +10,9 @@ from gradiometer.core import NotApplicable
 class Cause(StrEnum):
     """What ended the attack."""
 
+    NO_SPAN = (
+        "a map's gradient is zero, as no node reached it, or has no span that ends: it was rounded off or is noise"
+    )
     FULL_SPAN = "as many independent nodes as the layer is wide, or noise: the span denies nothing"
     TOO_MANY_NODES = "too many combinations of features lie in the first span"
     TOO_MANY_NEIGHBORHOODS = "too many neighborhoods to try"
@@ -17,6 +20,7 @@ class Cause(StrEnum):
     UNEXPLAINED = "the neighborhoods found do not add up to the readout's gradient"
     NO_NUMBER = "no number of nodes makes all counts whole"
     NO_GRAPH = "no graph within the budget has these neighborhoods"
+    UNVERIFIED = "the graph that comes nearest does not cause the gradient that was sent"
 
 
 class Unread(NotApplicable):

@@ -58,7 +58,9 @@ class Seen:
         found = [spanned(one, tolerance) for one in (both, *gradients[1:])]
         for name, one, (span, _) in zip(body.weights, gradients, found):
             if not span.rank:
-                raise NotApplicable(f"the gradient of {name!r} is zero: no node reached it")
+                raise Unread(
+                    Cause.NO_SPAN, f"the gradient of {name!r} {'shows no end of its span' if one.any() else 'is zero'}"
+                )
             if span.rank > 0.9 * min(int((one.abs().sum(0) > 0).sum()), len(one)) and name != body.weights[0]:
                 raise Unread(Cause.FULL_SPAN, f"the gradient of {name!r} has rank {span.rank}: {Cause.FULL_SPAN}")
         first, second, third = found

@@ -44,7 +44,8 @@ class GRAIN(Attack):
     Returns (in `Guess`):
         nodes, adjacency, mask, y: of the one graph. confidence: 1 where the guess causes the gradient that was sent, else
         less. notes: `rank` of the spans, how many `kinds`, `blocks` and `seconds` were found, `agreement`, the relative distance of
-        the caused gradient from the sent one, and `verified`, whether rounding explains it.
+        the caused gradient from the sent one up to its size, which a clip changes, and `verified`, whether rounding explains it;
+        where not, a `cause`.
 
     References:
         Drencheva, Petrov, Baader, Dimitrov, Vechev, "GRAIN: Exact Graph Reconstruction from Gradients", 2025,
@@ -160,6 +161,7 @@ class GRAIN(Attack):
             )
         verified = best.agreement <= limit
         notes |= {"agreement": best.agreement, "verified": verified, "oddity": best.odd}
+        notes |= {} if verified else {"cause": Cause.UNVERIFIED.name}
         confidence = torch.tensor([1.0 if verified else 1 / (1 + best.agreement / limit)])
         return Guess(tensors=dict(best.batch), confidence=confidence, notes=notes)
 
@@ -198,11 +200,11 @@ def _rounding(update: Update, gradient: Values) -> float:
 
 
 def _apart(update: Update, gradient: Values, batch: Batch) -> float:
-    """Relative distance of the gradient that a graph causes from the one observed."""
+    """Relative distance of the gradient that a graph causes from the one observed, up to a positive factor: it may be clipped."""
     caused = simulate(update.need("model"), update.need("loss"), Recipe(), batch).values
-    return _norm([caused[name].double() - gradient[name].double() for name in gradient]) / _norm(
-        list(gradient.values())
-    )
+    mine, seen = (torch.cat([one[name].double().flatten() for name in gradient]) for one in (caused, gradient))
+    factor = (mine @ seen / mine.square().sum().clamp_min(1e-300)).clamp_min(0)
+    return float((factor * mine - seen).norm() / seen.norm())
 
 
 def _norm(tensors: list[Tensor]) -> float:
