@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import charts, figures, heat, quotes, words
+from . import charts, drawings, figures, heat, quotes, words
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -78,6 +78,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "share_interval": figures.share_interval,
     "size": figures.size,
     "some": words.some,
+    "drawing_told": drawings.told,
+    "drawing_verdict": drawings.verdict,
     "quote_told": quotes.told,
     "told": told,
     "upper_first": lambda text: text[:1].upper() + text[1:],

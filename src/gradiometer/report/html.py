@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradiometer.audit.schema import Result, Row
 
-from . import charts, figures, gallery, heat, quotes, words
+from . import charts, drawings, figures, gallery, heat, quotes, words
 from .filters import FILTERS
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def context(result: Result) -> dict[str, Any]:
         "charts_by_client": {client: charts.cost_charts(result, client) for client in rows},
         "galleries": gallery.galleries(result),
         "excerpts": quotes.excerpts(result),
+        "drawings": drawings.drawings(result),
         "kinds": words.KINDS,
         "full_gallery": shows_private(result),
         "findings": sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity)),
@@ -76,10 +77,10 @@ class Report:
 
 
 def shows_private(result: Result) -> bool:
-    """Whether a private picture or sentence stands in the result as it is: only `--gallery full` makes that."""
+    """Whether a private picture, sentence or graph stands in the result as it is: only `--gallery full` makes that."""
     private = {client.name for client in result.clients if not client.data.public}
     shown = [(picture.client, picture.blurred) for picture in result.gallery]
-    shown += [(quote.client, quote.masked) for quote in result.quotes]
+    shown += [(one.client, one.masked) for one in (*result.quotes, *result.drawings)]
     return any(client in private and not hidden for client, hidden in shown)
 
 

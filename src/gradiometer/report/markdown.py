@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from gradiometer.audit.schema import Result, Row
 
-from . import figures, heat, quotes, words
+from . import drawings, figures, heat, quotes, words
 
 
 def render_markdown(result: Result) -> str:
@@ -50,6 +50,11 @@ def render_markdown(result: Result) -> str:
                 for q in line.guesses
             ]
             lines += ["", *table((words.KINDS[line.kind], line.example), truth + said)]
+    for graphs in drawings.drawings(result):
+        lines += ["", f"## What came back: {text(graphs.client)}"]
+        for drawn in graphs.lines:
+            entries = [[words.defense_name(d.defense), drawings.verdict(d), drawings.told(d)] for d, _ in drawn.guesses]
+            lines += ["", *table((words.KINDS[drawn.kind], drawn.example, ""), entries)]
     if result.findings:
         found = sorted(result.findings, key=lambda finding: words.SEVERITIES.index(finding.severity))
         lines += ["", "## Findings", ""]

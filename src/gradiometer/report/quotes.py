@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from gradiometer.audit.schema import Result
 from gradiometer.audit.schema_shown import Quote, Token
 
-from .words import KINDS, is_undefended, one_line
+from .shown import by_client_and_kind
+from .words import one_line
 
 MOST = 60
 """Words of a sentence that are shown."""
@@ -34,18 +35,17 @@ class Excerpts:
 
 def excerpts(result: Result) -> list[Excerpts]:
     """The sentences of every client that has any, undefended first."""
-    found = []
-    for client in dict.fromkeys(quote.client for quote in result.quotes):
-        mine = [quote for quote in result.quotes if quote.client == client]
-        mine.sort(key=lambda quote: not is_undefended(quote.defense))
-        lines = []
-        for kind in KINDS:
-            of_kind = [quote for quote in mine if quote.kind == kind]
-            if of_kind:
-                first = of_kind[0]
-                lines.append(Excerpt(kind=kind, example=first.example, truth=first.truth, guesses=of_kind))
-        found.append(Excerpts(client=client, masked=any(quote.masked for quote in mine), lines=lines))
-    return found
+    return [
+        Excerpts(
+            client=client,
+            masked=any(quote.masked for _, quotes in kinds for quote in quotes),
+            lines=[
+                Excerpt(kind=kind, example=quotes[0].example, truth=quotes[0].truth, guesses=quotes)
+                for kind, quotes in kinds
+            ],
+        )
+        for client, kinds in by_client_and_kind(result.quotes)
+    ]
 
 
 def told(quote: Quote) -> str:

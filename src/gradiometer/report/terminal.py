@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradiometer.audit.schema import Finding, Result, Row, Verdict
 
-from . import figures, quotes, words
+from . import drawings, figures, quotes, words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,16 @@ def render_terminal(result: Result, *, width: int = 100, color: bool = False) ->
             console.print(_defenses(rows, console.width))
     for excerpt in quotes.excerpts(result):
         _section(console, f"What came back: {words.one_line(excerpt.client)}", _quoted(excerpt))
+    for graphs in drawings.drawings(result):
+        best = [
+            (
+                "▲" if d.leaked else "◇" if d.gsm is None else "●",
+                f"{words.defense_name(d.defense)}: {drawings.told(d)}",
+                "",
+            )
+            for d, _ in graphs.lines[0].guesses
+        ]
+        _section(console, f"What came back: {words.one_line(graphs.client)}", best)
     metered = [
         (client.name, words.one_line(f"{client.meter.attack}: {words.meter_line(client.meter)}"), "")
         for client in result.clients
