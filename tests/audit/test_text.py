@@ -23,7 +23,6 @@ from gradiometer.core import (
     Data,
     DataCard,
     Recipe,
-    Unsupported,
     derive,
     image_layout,
     next_token_cross_entropy,
@@ -207,8 +206,3 @@ def test_the_text_template_is_ready(tmp_path: Path, monkeypatch) -> None:
     assert list(setup.attacks) == ["RowSum", "BagOfWords", "DAGER"]
     assert len(preview(setup)) > 30
     assert modality(setup.victims["clinic"].client.layout).many == "sentences"
-
-
-def test_graphs_are_refused_plainly() -> None:
-    with pytest.raises(Unsupported, match="do not score graphs yet"):
-        set_up(scan_plan("grown"))

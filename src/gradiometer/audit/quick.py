@@ -10,7 +10,9 @@ from gradiometer.core import BadConfig, Batch, Client, Data, GradiometerError, d
 
 from .modality import MODALITIES, modality
 from .naming import catalogue
+from .own import own_file
 from .plan import Plan, make_plan
+from .spelling import build_call
 from .targets import from_target
 
 LIVE = "(a Python object)"
@@ -96,7 +98,7 @@ def scan_plan(
 
     Args:
         target: `package.module:function`, a captured `update.safetensors`, a built-in model (on the medical tiles), a
-            built-in data set (under an MLP), or `model/data`. None is the demo, with these attacks and defenses if any.
+            built-in data set (under an MLP), `model/data`, or a file of your own with SMILES or sentences. None is the demo, with these attacks and defenses if any.
         live: a client and its data instead of a target.
         model: `package.module:function` or a built-in name: the model that a captured update belongs to.
         attacks, defenses: spelled; the defaults where there are none.
@@ -142,6 +144,12 @@ def _client(
                 fix="name its model: --model package.module:function",
             )
         return {"name": Path(target).stem, "update": target, "model": model}, _recorded(target), "gradient", 1, 1
+    own = own_file(target)
+    if own is not None:
+        kind, data = own
+        there = build_call(data, "data").private.size
+        spec = {"name": Path(target).name, "model": _PARTNERS[kind][0], "data": data}
+        return spec, kind, "gradient", 1, there
     if ":" in target:
         return {"name": target.rpartition(":")[2], "target": target}, *_measured(*from_target(target))
     from gradiometer.data.catalogue import GRAPHS, TEXTS

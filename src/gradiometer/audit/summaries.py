@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from gradiometer.core import derive
@@ -24,6 +25,7 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
         "defense": case.defense,
         "attack": case.attack,
         "informed": case.informed,
+        "causes": Counter(cause for record in evidence.attacks[case].values() if (cause := _cause(record))),
     }
     status, reason = _status(evidence, findings, case)
     records = evidence.ok(case)
@@ -58,6 +60,11 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
     figures["curve"] = curves[0] if curves else []
     figures["cpu_seconds"] = sum(record["attack_seconds"] for record in records) / len(records)
     return Cell(**told, status=status, reason=reason, **figures)
+
+
+def _cause(record: Record) -> str:
+    """Why nothing was read, or only something that the update does not bear out, in a word of the attack's own; empty otherwise."""
+    return str(record.get("cause") or record.get("notes", {}).get("cause", ""))
 
 
 def overlap(records: list[Record], what: str, part: str) -> Estimate:
@@ -106,11 +113,13 @@ def _status(evidence: Evidence, findings: Findings, case: Case) -> tuple[Status,
     if not batches:
         return "skipped", "not started: the time budget ran out"
     ran = evidence.ok(case)
+    causes = Counter(filter(None, map(_cause, batches)))
+    told = f" ({', '.join(f'{cause} {count}' for cause, count in causes.most_common())})" if causes else ""
     if not ran:
-        return batches[0]["status"], batches[0]["reason"]
+        return batches[0]["status"], batches[0]["reason"] + told
     if case in findings.unsound:
         return "inconclusive", findings.unsound[case]
     if len(ran) < planned:
         others = sorted({record["reason"] for record in batches if record["status"] != "ok"})
-        return "ok", f"{len(ran)} of {planned} batches; {'; '.join(others) or 'the time budget ran out'}"
+        return "ok", f"{len(ran)} of {planned} batches; {'; '.join(others) or 'the time budget ran out'}{told}"
     return "ok", ""

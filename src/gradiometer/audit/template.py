@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import template_text
+from . import template_graph, template_text
 
 PLAN = """\
 # A plan for `gradiometer audit plan.toml`. Everything that is left out has a default; the run folder's plan.toml spells
@@ -108,8 +108,9 @@ def make() -> tuple[Client, Data]:
 '''
 
 
-def init_files(*, text: bool = False) -> dict[str, str]:
-    """File names and texts of a fresh project, for pictures or for sentences."""
-    if text:
-        return {"plan.toml": template_text.PLAN, "client.py": template_text.CLIENT}
+def init_files(*, text: bool = False, graphs: bool = False) -> dict[str, str]:
+    """File names and texts of a fresh project, for pictures, for sentences or for graphs."""
+    if text or graphs:
+        kind = template_text if text else template_graph
+        return {"plan.toml": kind.PLAN, "client.py": kind.CLIENT}
     return {"plan.toml": PLAN, "client.py": CLIENT}

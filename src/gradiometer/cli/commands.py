@@ -99,7 +99,7 @@ def init(arguments: Namespace) -> int:
     from gradiometer.core import BadInput
 
     folder = Path(arguments.folder)
-    files = {folder / name: text for name, text in init_files(text=arguments.text).items()}
+    files = {folder / name: text for name, text in init_files(text=arguments.text, graphs=arguments.graphs).items()}
     for path in files:
         if path.exists():
             raise BadInput(f"{path}: there is one already, and it is not overwritten", fix="name another folder")

@@ -131,12 +131,15 @@ def build_parser() -> Parser:
 
     init = _command(commands, "init", "write a commented plan.toml and client.py to fill in")
     init.add_argument("folder", nargs="?", default=".", metavar="DIR")
-    init.add_argument("--text", action="store_true", help="for a client that trains on sentences")
+    kinds = init.add_mutually_exclusive_group()
+    kinds.add_argument("--text", action="store_true", help="for a client that trains on sentences")
+    kinds.add_argument("--graphs", action="store_true", help="for a client that trains on graphs, such as molecules")
     return parser
 
 
 TARGET = (
-    "package.module:function that returns a Client and its data, a captured update.safetensors, or a built-in name; "
+    "package.module:function that returns a Client and its data, a captured update.safetensors, a file of your own (.csv or .jsonl "
+    "of SMILES, .jsonl of sentences), or a built-in name; "
     "without it: the built-in demo"
 )
 
@@ -170,7 +173,7 @@ def _grid_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--gallery",
         choices=("none", "blur", "full"),
-        help="pictures and sentences in the report; `full` shows private data unblurred",
+        help="pictures, sentences and graphs in the report; `full` shows private data unblurred",
     )
     add("-q", "--quiet", action="store_true", help="no progress")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +24,8 @@ DEGREE = 2
 """Which block is the degree."""
 
 molecules_card = DataCard(
-    name="molecules", source="a file of comma-separated values with a column `smiles`, plain or gzipped"
+    name="molecules",
+    source="a file of comma-separated values or of JSON lines with a column `smiles`, plain or gzipped",
 )
 
 
@@ -44,7 +46,7 @@ def molecules(
     whose SMILES cannot be read, or without a label, are left out, and so are molecules of more than `most` atoms.
 
     Args:
-        path: comma-separated values with a header, plain or gzipped.
+        path: comma-separated values with a header, or a JSON object a line (.jsonl), plain or gzipped.
         label: the column of the classes 0 and 1; other numbers are split at their median. None: all are of class 0.
         smiles: the column of the SMILES.
         most: heavy atoms that a molecule has at most.
@@ -116,18 +118,21 @@ def _position(known: Sequence[Any], value: Any) -> int:
 def _rows(path: Path, smiles: str, label: str | None) -> tuple[list[str], list[float]]:
     texts, values = list[str](), list[float]()
     with (
-        reading(path, "comma-separated values"),
+        reading(path, "a table of molecules"),
         (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as lines,
     ):
-        table = csv.DictReader(lines)
-        missing = {smiles, *([label] if label else [])} - set(table.fieldnames or ())
-        if missing:
-            raise BadInput(f"there is no column {sorted(missing)[0]!r}", fix=f"choose from {table.fieldnames}")
-        for row in table:
-            if label is None or row[label]:
+        for row in _table(path, lines):
+            missing = {smiles, *([label] if label else [])} - set(row)
+            if missing:
+                raise BadInput(f"there is no column {sorted(missing)[0]!r}", fix=f"choose from {sorted(row)}")
+            if label is None or row[label] not in ("", None):
                 texts.append(row[smiles].strip())
                 values.append(float(row[label]) if label else 0.0)
     return texts, values
+
+
+def _table(path: Path, lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    return map(json.loads, lines) if path.name.removesuffix(".gz").endswith(".jsonl") else csv.DictReader(lines)
 
 
 def _rdkit() -> tuple[Any, Any]:

@@ -17,8 +17,8 @@ from gradiometer.numerics.span import Span
 from .body import CHUNK, Body
 from .causes import Budget, Cause, Unread
 
-SKETCH, NEAREST, ALIKE = 16, 4000, 0.01
-"""Directions of the first look; how many blocks outside a span are looked at, and how far (a sine) alike directions may differ."""
+SKETCH = 16
+"""Directions of the first look."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,44 +73,10 @@ def neighborhoods(
     limit = 4 * (tolerance + 1e-4) * (SKETCH / max(1, seen.right.shape[1] - seen.rank)) ** 0.5
     near = [
         (kind, part[(out @ sketch).norm(dim=1) <= limit * out.norm(dim=1)])
-        for kind, part, out in _tried(body, kinds, bonds, budget)
+        for kind, part, out in tried(body, kinds, bonds, budget)
     ]
     found = chosen_blocks(body, kinds, near)
     return found.take((seen.distance(found.hidden) <= tolerance).nonzero().flatten().tolist())
-
-
-def missing_direction(
-    body: Body, kinds: Kinds, bonds: Tensor, seen: Span, tolerance: float, budget: Budget, rng: torch.Generator
-) -> Tensor | None:
-    """The direction [width] that the span lacks, if several blocks miss it by the same one; None where none do.
-
-    Where A + I is singular, or two nodes have the same derivative, the gradient loses a direction of the space that true
-    blocks span. These then all lie beside the span in that one direction, and false ones each in its own.
-    """
-    sketch = seen.beside(SKETCH, rng).float().T.contiguous()
-    nearest = list[tuple[Tensor, int, Tensor, Tensor]]()
-    for kind, part, out in _tried(body, kinds, bonds, budget):
-        beside = out @ sketch / out.norm(dim=1, keepdim=True).clamp_min(1e-30)
-        sizes, order = beside.norm(dim=1).topk(min(NEAREST, len(part)), largest=False)
-        nearest.append((sizes, kind, part[order], beside[order]))
-    if not nearest:
-        return None
-    limit = torch.cat([one[0] for one in nearest]).sort().values[:NEAREST][-1]
-    kept = [(kind, part[sizes <= limit]) for sizes, kind, part, _ in nearest]
-    blocks = chosen_blocks(body, kinds, kept)
-    hidden = (blocks.hidden * 1e6).round().unique(dim=0) / 1e6  # the same sum of features is no second witness
-    hidden = hidden[hidden.norm(dim=1) > 0]
-    rest = hidden / hidden.norm(dim=1, keepdim=True)
-    rest = rest - rest @ seen.right.T @ seen.right
-    lengths = rest.norm(dim=1)
-    rest, lengths = rest[lengths > 3 * tolerance], lengths[lengths > 3 * tolerance]
-    if len(rest) < 2:
-        return None
-    unit = rest / lengths[:, None]
-    # An error of the size of the tolerance turns a direction by that much over its length.
-    alike = (unit @ unit.T).abs() > 1 - (ALIKE * (1 + tolerance / lengths)).square()[:, None]
-    witnesses = alike.sum(1)
-    return unit[witnesses.argmax()] if witnesses.max() > 1 else None
 
 
 def tries(kinds: Kinds, bonds: Tensor) -> int:
@@ -122,7 +88,7 @@ def _partners(kinds: Kinds, bonds: Tensor) -> list[Tensor]:
     return [(row & (kinds.degrees > 0)).nonzero().flatten() for row in bonds]
 
 
-def _tried(body: Body, kinds: Kinds, bonds: Tensor, budget: Budget) -> Iterator[tuple[int, Tensor, Tensor]]:
+def tried(body: Body, kinds: Kinds, bonds: Tensor, budget: Budget) -> Iterator[tuple[int, Tensor, Tensor]]:
     """All blocks in parts: kind of the center, kinds around [n, degree], the first layer's output in single precision."""
     budget.spend(tries(kinds, bonds))
     partners, degrees = _partners(kinds, bonds), kinds.degrees.tolist()

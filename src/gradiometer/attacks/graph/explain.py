@@ -11,19 +11,20 @@ from torch import Tensor
 from gradiometer.core import Batch, Field, NotApplicable, Values
 from gradiometer.numerics.span import Span
 
-from .blocks import Blocks, Kinds, Seconds, matching, missing_direction, neighborhoods, second_neighborhoods, tries
+from .blocks import Blocks, Kinds, Seconds, matching, neighborhoods, second_neighborhoods, tries
 from .body import Body
 from .causes import Budget, Cause, Unread
 from .counts import FITS, robust_shares
 from .spans import binary_points, spanned
 from .union import unique_neighborhoods
+from .widening import WIDENED, missing_direction
 
 READ, GLUED = 3000, 100_000
 """How many second neighborhoods, the nearest to the readout's span, may add up to its gradient, and of how many they are chosen."""
 QUICK, DIFFERENT = 50_000, 300_000
 """Up to how many neighborhoods nobody asks whether all nodes are different, and how many are tried if they are."""
-BEGINNINGS, WIDENED = 2**17, 3
-"""Beginnings of nodes to follow at most, and how many directions may be added to the second span."""
+BEGINNINGS = 2**17
+"""Beginnings of nodes to follow at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
