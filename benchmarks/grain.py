@@ -6,7 +6,7 @@
     GRADIOMETER_DATA=... python benchmarks/grain.py --cases gcn:clintox --draws 10 --noise 1e-5 1e-4 1e-3
     GRADIOMETER_DATA=... python benchmarks/grain.py --cases dlg:tox21 --draws 5
 
-A case is victim:file, or `dlg:file` for the baseline, which is told how many nodes there are, on the same GCN. Victims have 2 layers of
+A case is victim:file, or `dlg:file` or `tableak:file` for the baselines, which are told how many nodes there are, on the same GCN. Victims have 2 layers of
 width 300 and random weights, others each draw; gradients are float32. Molecules of at most 25 heavy atoms, salts included, are drawn from
 the private half of Tox21 (label SR-ARE) and ESOL (solubility above the median); the other half is public. Neighborhoods are all
 within two citations of a paper, 5 to 30 of them; every paper has its class for a label. The attack was developed on ClinTox, BBBP and
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from gradiometer.attacks.graph import GRAIN, GraphDLG, Unread
+from gradiometer.attacks.graph import GRAIN, GraphDLG, GraphTabLeak, Unread
 from gradiometer.core import (
     Attack,
     Client,
@@ -50,6 +50,7 @@ LABELS = {"tox21": "SR-ARE", "esol": "measured log solubility in mols per litre"
 CASES = ["gcn:tox21", "gcn:esol", "gat:tox21", "gat:esol", "gcn:cora", "gcn:citeseer"]
 THREAT = Threat(recipe=False, buffers=False)
 SMALL = 10
+BASELINES = {"dlg": GraphDLG, "tableak": GraphTabLeak}
 
 
 def graphs(name: str, seed: int) -> Data:
@@ -75,9 +76,9 @@ def row(case: str, noise: float, options: argparse.Namespace) -> bool:
         model = victim(data.layout["nodes"].shape[1], data.layout["y"].classes or 2, per_node=per_node, seed=i)
         client = Client(model=model, layout=data.layout, loss=loss, recipe=Recipe())
         attack: Attack = GRAIN(prior=name in LABELS and not options.no_prior)
-        if method == "dlg":
-            attack = GraphDLG(nodes=int(private["mask"].sum()))
-        threat = Threat() if method == "dlg" else THREAT
+        if method in BASELINES:
+            attack = BASELINES[method](nodes=int(private["mask"].sum()))
+        threat = Threat() if method in BASELINES else THREAT
         update = play(client, private, rng=derive(0, i), threat=threat, defense=defense, public=data.public)
         start = time.process_time()
         try:

@@ -206,3 +206,21 @@ def test_the_search_finds_every_graph_with_these_neighborhoods() -> None:
     assert min(parts) == 0.0
     assert len(parts) == 2
     assert oddity(next(iter(Search(blocks=[0] * 6, around=[(0, 0)] * 6, prior=True, most=10_000).run())), 6) == 0.0
+
+
+def test_members_are_pooled_by_how_certain_they_are_of_nodes_in_one_order() -> None:
+    from gradiometer.attacks.graph.tableak import entropy, pooled
+
+    nodes = torch.tensor([[[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]]])
+    adjacency = torch.zeros(1, 3, 3)
+    adjacency[0, 0, 1] = adjacency[0, 1, 0] = 0.9
+    sure = Batch(nodes=nodes, adjacency=adjacency, mask=torch.ones(1, 3).long(), y=torch.tensor([[0.3, 0.7]]))
+    order = [2, 0, 1]
+    turned = sure.replace(nodes=nodes[:, order], adjacency=adjacency[:, order][:, :, order])
+    unsure = sure.replace(nodes=torch.full_like(nodes, 0.5), adjacency=torch.full_like(adjacency, 0.5))
+    both, mostly = pooled([sure, turned], (2,)), pooled([sure, unsure], (2,))
+    assert torch.allclose(both["nodes"], nodes)
+    assert torch.allclose(both["adjacency"], adjacency)
+    assert torch.allclose(mostly["nodes"], nodes, atol=1e-4)
+    assert entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).flatten().tolist() == pytest.approx([1.0, 0.0])
+    assert entropy(torch.tensor([[0.5]])).item() == pytest.approx(1.0)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gradiometer.attacks import graph
-from gradiometer.attacks.graph import GRAIN, GraphDLG
+from gradiometer.attacks.graph import GRAIN, GraphDLG, GraphTabLeak
 from gradiometer.core import (
     Attack,
     Batch,
@@ -40,7 +40,11 @@ class Row:
     least: float = 0.3  # gain in mean GSM over the blind guess
 
 
-ROWS = [Row(GRAIN()), Row(GraphDLG(nodes=8, iterations=120), least=0.0)]
+ROWS = [
+    Row(GRAIN()),
+    Row(GraphDLG(nodes=8, iterations=120), least=0.0),
+    Row(GraphTabLeak(nodes=8, iterations=80, restarts=3), least=0.0),
+]
 EACH = pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row.attack).__name__)
 
 

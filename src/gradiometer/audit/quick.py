@@ -146,10 +146,9 @@ def _client(
         return {"name": Path(target).stem, "update": target, "model": model}, _recorded(target), "gradient", 1, 1
     own = own_file(target)
     if own is not None:
-        kind, data = own
-        there = build_call(data, "data").private.size
-        spec = {"name": Path(target).name, "model": _PARTNERS[kind][0], "data": data}
-        return spec, kind, "gradient", 1, there
+        kind, source = own
+        spec = {"name": Path(target).name, "model": _PARTNERS[kind][0], "data": source}
+        return spec, kind, "gradient", 1, build_call(source, "data").private.size
     if ":" in target:
         return {"name": target.rpartition(":")[2], "target": target}, *_measured(*from_target(target))
     from gradiometer.data.catalogue import GRAPHS, TEXTS

@@ -80,7 +80,8 @@ def shows_private(result: Result) -> bool:
     """Whether a private picture, sentence or graph stands in the result as it is: only `--gallery full` makes that."""
     private = {client.name for client in result.clients if not client.data.public}
     shown = [(picture.client, picture.blurred) for picture in result.gallery]
-    shown += [(one.client, one.masked) for one in (*result.quotes, *result.drawings)]
+    shown += [(quote.client, quote.masked) for quote in result.quotes]
+    shown += [(drawing.client, drawing.masked) for drawing in result.drawings]
     return any(client in private and not hidden for client, hidden in shown)
 
 

@@ -14,7 +14,7 @@ from gradiometer.numerics.distances import Distance, SquaredL2
 from gradiometer.numerics.priors import Prior
 
 from ..matching import Adam, Descent, Matching
-from ..matching.problem import Problem, simulated_client
+from ..matching.problem import Problem
 from ..matching.spaces import Pixels
 from ..matching.starts import HeadStart, Start
 
@@ -47,7 +47,10 @@ class Relaxed(Problem):
 
     def answer(self, unknowns: Sequence[Tensor]) -> dict[str, Tensor]:
         """The likeliest feature of every block, edges above one half, the likeliest class."""
-        soft = self.decode(unknowns)
+        return self.hardened(self.decode(unknowns))
+
+    def hardened(self, soft: Batch) -> dict[str, Tensor]:
+        """The likeliest graph of these probabilities."""
         parts = soft["nodes"].split(self.update.layout["nodes"].blocks, 2)
         hard = [
             torch.nn.functional.one_hot(p.argmax(2), p.shape[2]).to(p) if p.shape[2] > 1 else p.round() for p in parts
@@ -117,19 +120,9 @@ class GraphDLG(Matching):
             )
         labels, source = self._labels(update, rng)
         like = next(model.parameters()).new_zeros(1, *layout["nodes"].shape)
-        engine = simulated_client(
-            update,
-            distance=self.distance,
-            channel=self.channel,
-            weak=self.match == "weak",
-            watch=frozenset(),
-            seed=int(torch.randint(2**31, (), generator=rng)),
-            precision=self.precision,
-            dtype=like.dtype,
-        )
         problem = Relaxed(
             update=update,
-            engine=engine,
+            engine=self._engine(update, like.dtype, rng),
             terms=tuple(prior.term(update) for prior in self.priors),
             labels=labels,
             like=like.detach(),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gradiometer.core import Attack, BadConfig, Card, Channel, Guess, NotApplicable, Update, spawn
 from gradiometer.numerics.distances import Cosine, Distance, SquaredL2
-from gradiometer.numerics.engine import Precision
+from gradiometer.numerics.engine import Engine, Precision
 from gradiometer.numerics.median import median_filter
 from gradiometer.numerics.priors import Prior, TotalVariation
 
@@ -124,7 +124,7 @@ class Matching(Attack):
             jobs=self.jobs,
         )
         trials, (best, space) = [one.trial for stage in found for one in stage], least(found)
-        answer = problem.within(space).answer(best.best)
+        answer, told = self._answer(problem.within(space), best, trials)
         if update.labels is not None:
             del answer["y"]  # what was granted is no claim
         return Guess(
@@ -142,6 +142,7 @@ class Matching(Attack):
                 "objectives": [trial.value for trial in trials],
                 **({"match": self.match} if update.sends == "delta" else {}),
                 **({"start": start.way} if start is not None else {}),
+                **told,
                 **({"stages": [min(one.trial.distance for one in stage) for stage in found]} if len(found) > 1 else {}),
             },
         )
@@ -171,17 +172,28 @@ class Matching(Attack):
         values = update.values if self.channel is None else self.channel.decode(update.values)
         known = update.replace(labels=labels, values=values)
         terms = tuple(prior.term(known) for prior in self.priors)
-        engine = simulated_client(
+        watch = frozenset(name for term in terms for name in term.watches)
+        engine = self._engine(update, like.dtype, rng, watch)
+        return Problem(update=update, engine=engine, terms=terms, labels=labels, like=like, boxed=self.boxed), source
+
+    def _engine(
+        self, update: Update, dtype: torch.dtype, rng: torch.Generator, watch: frozenset[str] = frozenset()
+    ) -> Engine:
+        """The client's simulation, compared with what was sent."""
+        return simulated_client(
             update,
             distance=self.distance,
             channel=self.channel,
             weak=self.match == "weak",
-            watch=frozenset(name for term in terms for name in term.watches),
+            watch=watch,
             seed=int(torch.randint(2**31, (), generator=rng)),
             precision=self.precision,
-            dtype=like.dtype,
+            dtype=dtype,
         )
-        return Problem(update=update, engine=engine, terms=terms, labels=labels, like=like, boxed=self.boxed), source
+
+    def _answer(self, problem: Problem, best: Trial, trials: list[Trial]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What to claim, of the best of all starts, and notes on it."""
+        return problem.answer(best.best), {}
 
     def _labels(self, update: Update, rng: torch.Generator) -> tuple[Tensor | None, str]:
         if update.labels is not None:

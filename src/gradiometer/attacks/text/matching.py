@@ -13,7 +13,7 @@ from gradiometer.numerics.priors import Prior
 
 from ..inference import RowSum
 from ..matching import Adam, Descent, Matching
-from ..matching.problem import Problem, simulated_client
+from ..matching.problem import Problem
 from ..matching.starts import HeadStart, Start
 from .bag_of_words import BagOfWords
 from .sentences import Sentences
@@ -62,19 +62,9 @@ class TextMatching(Matching):
             raise NotApplicable("nothing but the token embedding was sent", fix="BagOfWords reads that")
         weight = update.need("model").get_parameter(table).detach()
         like = weight.new_zeros(update.need("batch_size"), length, weight.shape[1])
-        engine = simulated_client(
-            bare,
-            distance=self.distance,
-            channel=self.channel,
-            weak=self.match == "weak",
-            watch=frozenset(),
-            seed=int(torch.randint(2**31, (), generator=rng)),
-            precision=self.precision,
-            dtype=like.dtype,
-        )
         return Sentences(
             update=update,
-            engine=engine,
+            engine=self._engine(bare, like.dtype, rng),
             terms=tuple(prior.term(update) for prior in self.priors),
             labels=labels,
             like=like,
