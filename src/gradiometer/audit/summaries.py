@@ -36,7 +36,10 @@ def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
     if scores:
         batches, values = [batch for batch, _ in scores], [score for _, score in scores]
         kind = judged_as(values[0])
-        figures["rate"] = estimate(rate([float(level_of(s) != "none") for s in values], batches))
+        hits = [float(level_of(s) != "none") for s in values]
+        refused = [number for number, record in evidence.attacks[case].items() if record["status"] == "not_applicable"]
+        missed = [number for number in refused if any(hits) for _ in range(len(hits) // len(records))]  # as for rows
+        figures["rate"] = estimate(rate([*hits, *(0.0 for _ in missed)], [*batches, *missed]))
         figures["identification"] = estimate(rate([float(s["identified"]) for s in values], batches))
         for name in kind.figures:
             figures[name] = estimate(median_interval([s[name] for s in values]))
