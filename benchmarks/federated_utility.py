@@ -13,8 +13,8 @@ last five rounds: so few and uneven clients move it by several points from one r
 - `alone`: every client by itself, as many epochs; told is the best of the ten. Wanted: that a defense beats it, and keeps at
   least 95 % of the accuracy of `none`. Otherwise it does not pass: it costs too much.
 
-Settings were fixed beforehand, nothing was tuned; the bound of clips is about the median norm of a first local epoch on other
-training pictures, which `--bound` prints. At 1, which was tried first, nothing is learned: averaged statistics of normalization then belong
+Settings were fixed beforehand, nothing was tuned; the bound of clips is a little less than the median norm of a first local epoch
+on other training pictures, which `--bound` prints. At 1, which was tried first, nothing is learned: averaged statistics of normalization then belong
 to other weights.
 """
 
