@@ -3,7 +3,8 @@
     GRADIOMETER_DATA=... python benchmarks/generative.py --generators FOLDER --keep FILE.jsonl
 
 Cases: MNIST (t10k private, generator of the first 55,000 training pictures) behind a LeNet with sigmoid and with ReLU, PneumoniaMNIST,
-MedNIST at 32 pixels, CIFAR-10. Every picture has a network of its own, and labels are not granted. Settings were chosen on training
+MedNIST at 32 pixels, CIFAR-10. Every picture has a network of its own (or they share
+`--networks N`: `ROG` learns for each of them anew), and labels are not granted. Settings were chosen on training
 pictures that the generators had not seen (`--part dev`). The prior-only attacker has the label, the restarts and the
 evaluations of the real one, and noise of equal norm in place of the gradient. What is in FILE is not computed again, so that a long run may be
 cut into pieces (`--cases`, `--defenses`, `--attacks`, `--images`). One thread; about 10 CPU s a picture and attack at 1,000 evaluations.
@@ -20,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,11 +29,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 from cifar import PLAIN, pictures
-from gradiometer.attacks.generative import GGL, GIAS, GIFD, CINet
+from gradiometer.attacks.generative import GGL, GIAS, GIFD, ROG, CINet, GuidedDiffusion
 from gradiometer.attacks.image import InvertingGradients
 from gradiometer.attacks.inference import RowSum
-from gradiometer.attacks.matching import Features, Latent, LatentThenWeights, Matching
-from gradiometer.core import Batch, Client, Data, DataCard, Defense, NotApplicable, derive, image_layout, play
+from gradiometer.attacks.matching import Diffused, Features, Latent, LatentThenWeights
+from gradiometer.core import Attack, Batch, Client, Data, DataCard, Defense, NotApplicable, derive, image_layout, play
 from gradiometer.defenses import Clip, GaussianNoise, Prune, Quantize
 from gradiometer.metrics import score
 from gradiometer.models import lenet
@@ -57,8 +58,9 @@ DEFENSES: dict[str, Defense | None] = {
     "90 % pruned": Prune(keep=0.1),
     "2 bits": Quantize(bits=2),
 }
-ATTACKS = ("pixels", "GGL", "GIFD", "GIAS", "CINet")
+ATTACKS = ("pixels", "GGL", "GIFD", "GIAS", "CINet", "ROG", "GuidedDiffusion")
 TRAINING = {"mnist": 700, "pneumonia": 500, "mednist": 500, "cifar10": 600}
+DIFFUSION_STEPS = 1000
 BLIND = 10_000
 """Public pictures that the blind baselines are made of; the generators learn from all."""
 LEAST_DB, LEAST_SHARE, SECONDS = 3.0, 0.9, 60.0
@@ -119,23 +121,30 @@ def _jpegs(raw: np.ndarray, offsets: np.ndarray, y: np.ndarray) -> Batch:
 READERS = {"mnist": mnist, "pneumonia": pneumonia, "mednist": mednist, "cifar10": cifar10}
 
 
-def generator_of(name: str, data: Data, folder: Path) -> tuple[Path, Generator]:
-    """The case's generator, trained where there is none yet."""
-    path = folder / f"{name}.safetensors"
+def generator_of(name: str, data: Data, folder: Path, method: Literal["vae", "diffusion"] = "vae") -> Path:
+    """The file of the case's generator, trained where there is none yet."""
+    path = folder / (f"{name}.safetensors" if method == "vae" else f"{name}-{method}.safetensors")
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         small = name in ("mnist", "pneumonia")
         latent, width = (64, 8) if small else (96, 12)
         began = time.process_time()
-        made = train_prior(data, latent=latent, width=width, steps=TRAINING[name])
-        print(f"{name}: generator trained in {time.process_time() - began:.0f} CPU s", flush=True)
+        if method == "vae":
+            made = train_prior(data, latent=latent, width=width, steps=TRAINING[name])
+        else:
+            made = train_prior(data, method=method, width=12, steps=DIFFUSION_STEPS)
+        print(f"{name}: {method} trained in {time.process_time() - began:.0f} CPU s", flush=True)
         save_generator(made, path)
-    return path, load_generator(path)
+    return path
 
 
-def attacks(path: Path, iterations: int) -> dict[str, Matching]:
+def attacks(path: Path, diffusion: Path | None, iterations: int) -> dict[str, Attack]:
     name = str(path)
-    return {
+    guided = {}
+    if diffusion is not None:
+        guided["GuidedDiffusion"] = GuidedDiffusion(unknown=Diffused(generator=str(diffusion)), iterations=iterations)
+    return guided | {
+        "ROG": ROG(),
         "pixels": InvertingGradients(labels=RowSum(), iterations=iterations, priors=(TotalVariation(weight=1e-3),)),
         "GGL": GGL(unknown=Latent(generator=name), iterations=iterations),
         "GIFD": GIFD(unknown=Features(generator=name), iterations=iterations),
@@ -154,14 +163,15 @@ class Cell:
     part: str
     iterations: int
     picture: int
+    networks: int | None = None
 
 
-def measured(cell: Cell, data: Data, attack: Matching, generator: Generator) -> dict[str, Any]:
+def measured(cell: Cell, data: Data, attack: Attack, generator: Generator) -> dict[str, Any]:
     """What the attack shows, what it shows of noise with the same label, and (with GGL) what the generator could show."""
     i, defense = cell.picture, DEFENSES[cell.defense]
     truth = data.private.take([i])
-    classes = data.layout["y"].classes or 2
-    model = lenet(tuple(truth["x"].shape[1:]), classes, activation=CASES[cell.case][1], seed=i)
+    classes, network = data.layout["y"].classes or 2, i if cell.networks is None else i % cell.networks
+    model = lenet(tuple(truth["x"].shape[1:]), classes, activation=CASES[cell.case][1], seed=network)
     client = Client(model=model, layout=data.layout)
     update = play(client, truth, rng=derive(0, "round", i), defense=defense, public=data.public)
     began = time.process_time()
@@ -196,13 +206,13 @@ def computed(settings: argparse.Namespace) -> Iterator[Cell]:
     """Computes what is missing, picture by picture."""
     kept = load(settings.keep)
     wanted = [
-        Cell(case, defense, attack, settings.part, settings.iterations, i)
+        Cell(case, defense, attack, settings.part, settings.iterations, i, settings.networks)
         for case in settings.cases
         for i in range(settings.images)
         for defense in settings.defenses
         for attack in settings.attacks
     ]
-    ready: dict[str, tuple[Data, dict[str, Matching], Generator]] = {}
+    ready: dict[str, tuple[Data, dict[str, Attack], Generator]] = {}
     for cell in wanted:
         name = CASES[cell.case][0]
         if cell in kept:
@@ -210,9 +220,15 @@ def computed(settings: argparse.Namespace) -> Iterator[Cell]:
             continue
         if name not in ready:
             data = READERS[name](settings.part)
-            path, generator = generator_of(name, data, settings.generators)
+            path = generator_of(name, data, settings.generators)
+            guided = "GuidedDiffusion" in settings.attacks
+            diffusion = generator_of(name, data, settings.generators, "diffusion") if guided else None
             blind = None if data.public is None else data.public.take(slice(0, BLIND))
-            ready[name] = replace(data, public=blind), attacks(path, settings.iterations), generator
+            ready[name] = (
+                replace(data, public=blind),
+                attacks(path, diffusion, settings.iterations),
+                load_generator(path),
+            )
         data, by_name, generator = ready[name]
         try:
             told = measured(cell, data, by_name[cell.attack], generator)
@@ -282,6 +298,11 @@ def verdicts(kept: Kept) -> bool:
             )
             slowest = max(row["seconds"] for row in ggl.values())
             line(f"{case}: GGL takes at most {slowest:.0f} CPU s, threshold {SECONDS:.0f} s", slowest <= SECONDS)
+        for name in ("ROG", "GuidedDiffusion"):
+            if by_attack[name]:
+                gain = median_interval([row["psnr"] - row["noise"] for row in by_attack[name].values()])
+                over = f"{gain.value:.1f} dB [{gain.lower:.1f}, {gain.upper:.1f}], n = {len(by_attack[name])}"
+                line(f"{case}: {name} over prior-only {over}, threshold {LEAST_DB} dB", gain.value >= LEAST_DB)
         both = sorted(ggl.keys() & gifd.keys())
         if both:
             ahead = median_interval([gifd[i]["psnr"] - ggl[i]["psnr"] for i in both])
@@ -297,6 +318,7 @@ def main() -> int:
     parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=["pixels", "GGL", "GIFD"])
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--networks", type=int, help="share so many networks among the pictures")
     parser.add_argument("--part", choices=["test", "dev"], default="test")
     parser.add_argument(
         "--generators", type=Path, required=True, help="folder of the cases' generators; trained if missing"

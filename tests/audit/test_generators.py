@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradiometer.attacks.generative import GGL
-from gradiometer.attacks.matching import Latent
+from gradiometer.attacks.generative import GGL, GuidedDiffusion
+from gradiometer.attacks.matching import Diffused, Latent
 from gradiometer.audit import audit
 from gradiometer.audit.compute import _on_noise
 from gradiometer.audit.generators import generator_problems, looked_at
@@ -20,7 +20,7 @@ from gradiometer.audit.schema import Result
 from gradiometer.audit.targets import Victim
 from gradiometer.audit.trials import Trial
 from gradiometer.core import Attack, Card, Client, Data, Guess, Update, derive, play
-from gradiometer.numerics.generators import Generator, save_generator, train_vae
+from gradiometer.numerics.generators import Generator, save_generator, train_diffusion, train_vae
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,42 @@ def test_a_generator_of_another_domain_is_flagged(honest: Generator, tiny_client
     stripes = (torch.rand(400, 1, 1, 8, generator=rng) > 0.5).float().expand(400, 1, 8, 8)
     assert "cannot show such pictures" in problems(_trained(stripes.contiguous(), 100), tiny_client, digits_data)
     assert problems(honest, tiny_client, digits_data) == ""
+
+
+@pytest.mark.slow
+def test_diffusion_models_are_looked_at_as_decoders_are(tiny_client: Client, digits_data: Data, tmp_path: Path) -> None:
+    honest = train_diffusion(digits_data.public["x"], width=8, steps=500)
+    assert problems(honest, tiny_client, digits_data) == ""
+    told = problems(train_diffusion(digits_data.private["x"], width=8, steps=5), tiny_client, digits_data)
+    assert "30 attacked examples are among the 40 pictures" in told
+    stripes = (torch.rand(400, 1, 1, 8, generator=derive(0)) > 0.5).float().expand(400, 1, 8, 8).contiguous()
+    told = problems(train_diffusion(stripes, width=8, steps=200), tiny_client, digits_data)
+    assert "cannot show such pictures" in told
+
+
+@pytest.mark.slow
+def test_an_audit_tells_a_guided_model_from_a_constant_one(
+    tiny_client: Client, digits_data: Data, tmp_path: Path
+) -> None:
+    honest = train_diffusion(digits_data.public["x"], width=8, steps=500)
+    constant = train_diffusion(digits_data.public["x"], width=8, steps=1)
+    constant.blocks[0].std.zero_()
+    failed = []
+    for name, generator in (("honest", honest), ("constant", constant)):
+        path = save_generator(generator, tmp_path / f"{name}.safetensors")
+        result = audit(
+            client=tiny_client,
+            data=digits_data,
+            attacks=[GuidedDiffusion(unknown=Diffused(generator=str(path), levels=8), iterations=80)],
+            settings={"examples": 1, "candidates": 40, "jobs": 1},
+            utility={"rounds": 0},
+        )
+        failed.append(_failed(result))
+        (cell,) = result.cells
+        assert cell.noise_psnr is not None
+        assert cell.oracle_psnr is None
+    assert failed[0] == ""
+    assert "does not depend on what it searches for" in failed[1]
 
 
 @dataclass(frozen=True, kw_only=True)

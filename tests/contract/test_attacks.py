@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from gradiometer.attacks import Matching, generative, image, inference, learned
-from gradiometer.attacks.generative import GGL, GIAS, GIFD, CINet
+from gradiometer.attacks.generative import GGL, GIAS, GIFD, ROG, CINet, GuidedDiffusion
 from gradiometer.attacks.image import (
     APRIL,
     DLG,
@@ -45,7 +45,7 @@ from gradiometer.attacks.inference import (
     RowSum,
 )
 from gradiometer.attacks.learned import Denoised, LearningToInvert, RidgeInversion
-from gradiometer.attacks.matching import Adam
+from gradiometer.attacks.matching import Adam, Diffused, LowResolution
 from gradiometer.core import (
     Attack,
     Batch,
@@ -112,6 +112,8 @@ ROWS = [
     Row(GIAS(iterations=100)),
     Row(GIFD(iterations=100)),
     Row(CINet(iterations=100), unfit="batch"),
+    Row(ROG(attack=replace(ROG().attack, unknown=LowResolution(factor=1.5), iterations=50), examples=40, steps=20)),
+    Row(GuidedDiffusion(unknown=Diffused(levels=8), iterations=80)),
     Row(LinearBias(), unfit="normalized"),
     Row(SPEAR(), victim="wide", unfit="normalized"),
     Row(Recursive(), unfit="batch"),

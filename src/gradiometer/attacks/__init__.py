@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .differencing import difference_of_rounds, without_colluders
-    from .generative import GGL, GIAS, GIFD, CINet
+    from .generative import GGL, GIAS, GIFD, ROG, CINet, GuidedDiffusion
     from .image import (
         APRIL,
         DLG,
@@ -42,12 +42,14 @@ __all__ = [
     "ILRG",
     "LLG",
     "RLG",
+    "ROG",
     "AutoMatching",
     "CINet",
     "Denoised",
     "FedAvgMatching",
     "GIAEstimate",
     "GIARunning",
+    "GuidedDiffusion",
     "Huang",
     "IDLGLabels",
     "InvertingGradients",

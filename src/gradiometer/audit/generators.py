@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradiometer.attacks.matching import Matching
-from gradiometer.attacks.matching.prior import PUBLIC, generator_for
+from gradiometer.attacks.matching.prior import LEARNED, generator_for
 from gradiometer.core import Attack, Batch, Data, GradiometerError, Update, derive, image_layout
 from gradiometer.metrics.baselines import blind_pictures, oracle_inversion
 from gradiometer.metrics.image import pixels, psnr
@@ -45,7 +45,7 @@ def samples(attack: Attack) -> Data | None:
     It fits no other easy data, and what it can show it must find.
     """
     name = named(attack)
-    if name is None or name == PUBLIC:
+    if name is None or name in LEARNED:
         return None
     generator = load_generator(name)
     made = generator(generator.draw(300, derive(0, "samples")))

@@ -100,8 +100,10 @@ def build_parser() -> Parser:
     prior = _command(commands, "prior", "train a generator on public pictures, or show the card of one")
     prior.add_argument("action", choices=("train", "show"), metavar="ACTION", help="train, show")
     prior.add_argument("source", metavar="SOURCE", help="train: data, NAME[:key=value,...]; show: the generator's file")
-    prior.add_argument("--method", choices=("vae", "dcgan", "wgan_gp"), default="vae", help="default: vae")
-    prior.add_argument("--latent", type=int, default=64, metavar="N", help="entries of the latent vector (default: 64)")
+    prior.add_argument("--method", choices=("vae", "dcgan", "wgan_gp", "diffusion"), default="vae", help="default: vae")
+    prior.add_argument(
+        "--latent", type=int, default=64, metavar="N", help="entries of the latent vector (default: 64; diffusion: all)"
+    )
     prior.add_argument("--width", type=int, default=16, metavar="N", help="channels at the finest grid (default: 16)")
     prior.add_argument("--steps", type=int, default=2000, metavar="N", help="of the optimizer (default: 2000)")
     prior.add_argument("--limit", type=int, metavar="N", help="learn from so many pictures only")

@@ -4,5 +4,7 @@ from .ci_net import CINet
 from .ggl import GGL
 from .gias import GIAS
 from .gifd import GIFD
+from .guided_diffusion import GuidedDiffusion
+from .rog import ROG
 
-__all__ = ["GGL", "GIAS", "GIFD", "CINet"]
+__all__ = ["GGL", "GIAS", "GIFD", "ROG", "CINet", "GuidedDiffusion"]

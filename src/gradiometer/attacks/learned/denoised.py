@@ -22,11 +22,11 @@ from gradiometer.core import (
 )
 from gradiometer.numerics.assignment import assign
 from gradiometer.numerics.ridge import decibels
+from gradiometer.numerics.unet import UNet
 
 from ..image.linear_bias import LinearBias
 from .lessons import Lessons, lessons
 from .memo import remembered
-from .unet import UNet
 
 LOOKS = 20
 """How often training is interrupted to look at the held-out examples."""
@@ -105,10 +105,10 @@ class Denoised(Attack):
         ]
         problems += [] if self.rate > 0 else [f"rate must be positive, got {self.rate}"]
         if problems:
-            raise BadConfig("Denoised cannot be set up", problems=problems)
+            raise BadConfig(f"{type(self).__name__} cannot be set up", problems=problems)
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
-        school = lessons(update, self.defense, self.examples, self.seed, "Denoised")
+        school = lessons(update, self.defense, self.examples, self.seed, type(self).__name__)
         guess = self.attack.run(update, rng)
         if "x" not in guess:
             raise NotApplicable(f"{type(self.attack).__name__} shows no pictures that could be denoised")
@@ -116,6 +116,9 @@ class Denoised(Attack):
         better = _shown(known(_shares(guess["x"], school)), school).to(guess["x"].dtype)
         notes = {**guess.notes, "before": known.before, "after": known.after}
         return replace(guess, tensors={**guess.tensors, "x": better}, notes=notes)
+
+    def probe(self, update: Update, rng: torch.Generator, starts: int = 4) -> list[float] | None:
+        return self.attack.probe(update, rng, starts)
 
     def observing(self, channel: Channel) -> Attack | None:
         told = self.attack.observing(channel)

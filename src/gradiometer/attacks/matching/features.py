@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import BadConfig, Field, Update
+from gradiometer.core import BadConfig, Field, NotApplicable, Update
 
 from .descent import Adam, Descent
 from .latent import Latent
@@ -39,6 +39,11 @@ class Features:
     def stages(self, update: Update, like: Tensor) -> tuple[Stage, ...]:
         """See `Unknown.stages`."""
         blocks = generator_for(self.generator, update, like).blocks
+        if len(blocks) < 2:
+            raise NotApplicable(
+                f"the generator {self.generator} has no features between blocks",
+                fix="choose Diffused, or another generator",
+            )
         (first,) = Latent(generator=self.generator).stages(update, like)
         each = (1 - self.share) / (len(blocks) - 1)
 

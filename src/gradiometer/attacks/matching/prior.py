@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from torch import Tensor
 
 from gradiometer.core import NotApplicable, Update
-from gradiometer.numerics.generators import Generator, load_generator, train_vae
+from gradiometer.numerics.generators import Generator, load_generator, train_diffusion, train_vae
 from gradiometer.numerics.generators.generator import as_pixels
 
-PUBLIC = "public"
-LATENT, WIDTH, STEPS, MOST = 32, 8, 400, 10_000
-"""Of the decoder that is trained on public data: seconds on small pictures."""
+PUBLIC, PUBLIC_DIFFUSION = "public", "public diffusion"
+LEARNED: dict[str, Callable[[Tensor], Generator]] = {
+    PUBLIC: partial(train_vae, latent=32, width=8, steps=400),
+    PUBLIC_DIFFUSION: partial(train_diffusion, width=8, steps=400),
+}
+"""What is trained on public data by its name: seconds on small pictures."""
+MOST = 10_000
+"""Public pictures that are learned from."""
 
 
 def generator_for(name: str, update: Update, like: Tensor) -> Generator:
@@ -23,13 +29,14 @@ def generator_for(name: str, update: Update, like: Tensor) -> Generator:
 
     Raises:
         BadInput: the file is damaged, or there is none.
-        MissingKnowledge: `public`, and the threat grants no public data.
+        MissingKnowledge: one of `LEARNED`, and the threat grants no public data.
         NotApplicable: it makes pictures of another shape.
     """
     layout = update.layout["x"]
-    if name == PUBLIC:
+    if name in LEARNED:
         pictures = as_pixels(update.need("public")["x"][:MOST].detach().cpu(), layout)
-        found = _learned(_Pictures(pictures, hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()))
+        digest = hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
+        found = _learned(name, _Pictures(pictures, digest))
     else:
         path = Path(name).expanduser()
         found = _loaded(path, path.stat().st_mtime_ns if path.exists() else 0)
@@ -50,8 +57,8 @@ class _Pictures:
 
 
 @lru_cache(maxsize=4)
-def _learned(pictures: _Pictures) -> Generator:
-    made = train_vae(pictures.x, latent=LATENT, width=WIDTH, steps=STEPS)
+def _learned(name: str, pictures: _Pictures) -> Generator:
+    made = LEARNED[name](pictures.x)
     return replace(made, card=replace(made.card, data="the threat's data", split="public"))
 
 

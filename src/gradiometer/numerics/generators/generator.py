@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from gradiometer.core import BadConfig, Field
 
 from .decoders import Shape, convolutional, perceptron
+from .sampler import Diffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +23,17 @@ class GeneratorCard:
     """What a generator is, and what it was trained on.
 
     Args:
-        architecture: `convolutional` or `perceptron`; with `widths`, all that is needed to build it anew.
+        architecture: `convolutional`, `perceptron` or `diffusion`; with `widths`, all that is needed to build it anew.
         shape: of its pictures, [channels, height, width].
         latent: entries of the latent vector, drawn from N(0, 1).
-        widths: of a convolutional one the channels at the finest grid, of a perceptron the hidden layers.
+        widths: of a convolutional one the channels at the finest grid, of a perceptron the hidden layers, of a diffusion model half of its finest.
         output: its last nonlinearity.
-        method: how it was trained: `vae`, `dcgan` or `wgan_gp`; or as its file's publisher says.
+        method: how it was trained: `vae`, `dcgan`, `wgan_gp` or `diffusion`; or as its file's publisher says.
         data, split, license: what it was trained on.
         examples, steps, batch_size, seed, seconds: of the training.
     """
 
-    architecture: Literal["convolutional", "perceptron"]
+    architecture: Literal["convolutional", "perceptron", "diffusion"]
     shape: Shape
     latent: int
     widths: tuple[int, ...]
@@ -55,6 +57,12 @@ class GeneratorCard:
         sizes = (*self.shape, self.latent, *self.widths)
         if len(self.shape) != 3 or min(sizes) < 1 or not self.widths or max(sizes) > 2**16:
             raise BadConfig(f"no generator has pictures {self.shape}, latent size {self.latent}, widths {self.widths}")
+        if self.architecture == "diffusion":
+            if self.latent != math.prod(self.shape):
+                raise BadConfig(
+                    f"the latent vector of a diffusion model of {self.shape} has as many entries, not {self.latent}"
+                )
+            return nn.Sequential(Diffusion(self.shape, self.widths[0]))
         if self.architecture == "perceptron":
             return perceptron(self.shape, widths=(self.latent, *self.widths), output=self.output)
         return convolutional(self.shape, latent=self.latent, width=self.widths[0])
