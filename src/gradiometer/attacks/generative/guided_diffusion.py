@@ -19,6 +19,7 @@ class GuidedDiffusion(Matching):
     """x_s <- x_s - pull s Adam(d/dx_s D(grad L(x_0(x_s), y), g)) at every level of noise s, between the steps of DDIM.
 
     x_0(x_s) is the picture that a diffusion model sees behind the noise. Of all levels the picture with the least distance is returned.
+    Levels have optimizers of their own: their steps are set in `unknown`, and `optimizer` has no meaning.
 
     References:
         Meng, Huang, Chen, Hou, Zheng, "Enhanced Privacy Leakage from Noise-Perturbed Gradients via Gradient-Guided Conditional
