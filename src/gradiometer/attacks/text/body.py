@@ -32,8 +32,12 @@ class Reader:
 
     def gradient(self, values: Values) -> Tensor:
         """The maps' gradients, one below the other, [outputs, features]: its rows combine the inputs of all tokens."""
+        return torch.cat(self.parts(values))
+
+    def parts(self, values: Values) -> list[Tensor]:
+        """The maps' gradients, each [outputs, features]."""
         parts = (values[name].double() for name in self.weights)
-        return torch.cat([part.T if turned else part for part, turned in zip(parts, self.turned)])
+        return [part.T if turned else part for part, turned in zip(parts, self.turned)]
 
 
 class _Enough(Exception):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from gradiometer.core import (
     Attack,
@@ -21,12 +24,16 @@ from gradiometer.core import (
     simulate,
 )
 from gradiometer.numerics.channels import NoisyDirection, Rescaled
+from gradiometer.numerics.embedding_tables import find_tables
 from gradiometer.numerics.meter import Meter
 
+from . import listed
 from .body import Body
+from .choosing import Judge, choose
 from .exchange import exchange
 from .metering import predict
-from .prefixes import Found, grow
+from .prefixes import Found, Sentence, grow
+from .ranking import CONTROLS, exchange_ranked, grow_ranked, levels, likely, seen_in_noise
 from .seeing import Seen, before_and_behind, fits, unending
 from .targets import Known, settle
 
@@ -47,6 +54,7 @@ class DAGER(Attack):
         tolerance: sine of the angle to a span up to which something lies in it; None: from the gap of the singular values.
         starts: random beginnings of the exchange, a length (encoders).
         beams: beginnings of sentences that are followed at once (decoders).
+        kept: tokens of a place, and beginnings, that are kept behind noise of known size. simulations: of guesses, there, at most.
         channel: what an informed attacker knows of a defense: it decodes the entries.
 
     Returns (in `Guess`):
@@ -77,6 +85,8 @@ class DAGER(Attack):
     tolerance: float | None = None
     starts: int = 32
     beams: int = 256
+    kept: int = 24
+    simulations: int = 120
     channel: Channel | None = None
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
@@ -87,9 +97,17 @@ class DAGER(Attack):
         if field is None or field.kind != "token" or not field.classes:
             raise NotApplicable("DAGER reads the field `input_ids`, a sequence of tokens, which the layout lacks")
         values = update.values if self.channel is None else self.channel.decode(update.values)
+        told, tables = levels(self.channel, update.values), find_tables(update)
+        vocabulary = listed.tokens(values, tables, told)
+        if vocabulary is None:
+            vocabulary = torch.arange(field.classes)
         drifts = update.sends == "delta" and (update.recipe is None or update.recipe.steps > 1)
+        if told and not drifts and self.tolerance is None:
+            length = listed.places(values, tables, told, field.shape[0])
+            if (guess := self._ranked(body, update, values, vocabulary, length, told, rng)) is not None:
+                return guess
         alone, together = before_and_behind(body, values, tolerance=self.tolerance, drifts=drifts)
-        candidates = fits(body, alone, field.classes, field.shape[0], rng)
+        candidates = fits(body, alone, vocabulary, field.shape[0], rng)
         label = update.layout.get("y")
         # Without classes the loss is that of next tokens, and the last token enters nothing.
         end = field.end if label is not None else None
@@ -121,6 +139,60 @@ class DAGER(Attack):
         update = update.to("cpu")
         values = update.values if self.channel is None else self.channel.decode(update.values)
         return predict(update, values, scaled=isinstance(self.channel, Rescaled | NoisyDirection))
+
+    def _ranked(
+        self,
+        body: Body,
+        update: Update,
+        values: Values,
+        vocabulary: Tensor,
+        longest: int | None,
+        told: Mapping[str, float],
+        rng: torch.Generator,
+    ) -> Guess | None:
+        """The guess where noise of known size lies on the gradient; None where it shows no span."""
+        alone, together = seen_in_noise(body, values, told)
+        if not (alone and together):
+            return None
+        field, label = update.layout["input_ids"], update.layout.get("y")
+        end = field.end if label is not None else None
+        length = longest or field.shape[0]
+        candidates = likely(body, alone, vocabulary, length, self.kept)
+        controls = torch.randint(field.classes or 1, (CONTROLS,), generator=rng)
+        if body.causal:
+            ranked = grow_ranked(body, together, candidates, controls, end=end, beams=self.kept)
+        else:
+            ranked = exchange_ranked(body, together, candidates, controls, end=end, starts=self.starts, rng=rng)
+        if longest and update.batch_size == 1:
+            whole = longest if label is not None else longest - 1
+            ranked = [one for one in ranked if len(one.tokens) == whole] or ranked
+        if not ranked:
+            return None
+        classes = None if label is None else label.classes
+
+        def settled(sentences: Sequence[Sentence], targets: Tensor | None) -> Batch | None:
+            known = Known(sentences=sentences, classes=classes, length=field.shape[0])
+            return self._settled(body, update, values, known) if targets is None else known.batch(targets)
+
+        judge = Judge(
+            settle=settled,
+            simulate=lambda batch: caused(update, batch, self.channel),
+            sent=values,
+            levels=told,
+            left=self.simulations,
+        )
+        chosen = choose(judge, ranked, candidates, update.batch_size)
+        notes: dict[str, object] = {
+            "rank": [one.span.rank for one in (*alone, *together)],
+            "gap": [one.span.gap for one in (*alone, *together)],
+            "read": [one.reader.name for one in (*alone, *together)],
+            "candidates": [len(tokens) for tokens in candidates],
+            "found": len(ranked),
+            "explained": judge(chosen)[1],
+        }
+        odds = {one.tokens: one.odds for one in ranked}
+        found = [Found(tokens=one, distance=math.exp(-odds.get(one, 0.0) / len(one))) for one in chosen]
+        return self._guess(body, update, values, found, notes, classes)
 
     def _guess(
         self,
@@ -176,20 +248,24 @@ def _depth(found: list[Found]) -> torch.Tensor:
     return torch.tensor([1 / (1 + one.distance) for one in found])
 
 
+def caused(update: Update, batch: Batch, channel: Channel | None) -> Values:
+    """What the batch would send, as a channel decodes it."""
+    recipe = update.need("recipe") if update.sends == "delta" else Recipe()
+    values = simulate(update.need("model"), update.need("loss"), replace(recipe, examples=batch.size), batch).values
+    return values if channel is None else channel.decode(channel.forward(values))
+
+
 def verify(update: Update, values: Values, batch: Batch, channel: Channel | None) -> tuple[float, float]:
     """Relative distance of what the batch would cause from what was sent, and how far rounding explains it.
 
     A float32 client rounds its weights after every local step, by up to 2^-24 of them: for a change of weights that counts.
     """
-    model = update.need("model")
-    recipe = update.need("recipe") if update.sends == "delta" else Recipe()
-    caused: Values = simulate(model, update.need("loss"), replace(recipe, examples=batch.size), batch).values
-    if channel is not None:
-        caused = channel.decode(channel.forward(caused))
+    model, simulated = update.need("model"), caused(update, batch, channel)
     size = _norm(list(values.values()))
-    apart = _norm([caused[name].double() - value.double() for name, value in values.items()]) / size
+    apart = _norm([simulated[name].double() - value.double() for name, value in values.items()]) / size
     limit = SINGLE
     if update.sends == "delta":
+        recipe = update.need("recipe")
         weights = [parameter for name, parameter in model.named_parameters() if name in values]
         limit = max(limit, recipe.steps**0.5 * 2**-24 * _norm(weights) / size)
     return apart, limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -92,16 +92,24 @@ def _of_length(
             tokens[torch.multinomial(often, starts, replacement=True, generator=rng)]
             for tokens, often in zip(slots, weights)
         ]
-        ids = _descend(body, seen, torch.stack(drawn, 1), slots).unique(dim=0)
-    near = [_apart(body, seen, part, torch.float64).amax(1) for part in ids.split(_rows(ids, seen))]
-    worst = torch.cat(near)
+
+        def near(tried: Tensor) -> Tensor:
+            parts = [_apart(body, seen, part, torch.float32) for part in tried.split(_rows(tried, seen))]
+            return torch.cat(parts).clamp_min(1).log().sum(1)
+
+        ids = descend(torch.stack(drawn, 1), slots, near).unique(dim=0)
+    worst = torch.cat([_apart(body, seen, part, torch.float64).amax(1) for part in ids.split(_rows(ids, seen))])
     return [
         Found(tokens=tuple(row), distance=float(apart)) for row, apart in zip(ids.tolist(), worst) if float(apart) <= 1
     ]
 
 
-def _descend(body: Body, seen: Seen, ids: Tensor, slots: list[Tensor]) -> Tensor:
-    """Exchanges the best token for each position in turn, all starts side by side, until nothing changes."""
+def descend(ids: Tensor, slots: Sequence[Tensor], judged: Callable[[Tensor], Tensor]) -> Tensor:
+    """Exchanges the best token for each position in turn, all starts [n, length] side by side, until nothing changes.
+
+    Args:
+        judged: of sequences [n, length], how bad they are, [n].
+    """
     while True:
         before = ids
         for place, tokens in enumerate(slots):
@@ -109,10 +117,8 @@ def _descend(body: Body, seen: Seen, ids: Tensor, slots: list[Tensor]) -> Tensor
                 continue
             tried = ids[:, None].repeat(1, len(tokens), 1)
             tried[:, :, place] = tokens
-            flat = tried.flatten(0, 1)
-            parts = [_apart(body, seen, part, torch.float32) for part in flat.split(_rows(flat, seen))]
-            cost = torch.cat(parts).clamp_min(1).log().sum(1).reshape(len(ids), -1)
-            ids = tried[torch.arange(len(ids)), cost.argmin(1)]
+            best = judged(tried.flatten(0, 1)).reshape(len(ids), -1).argmin(1)
+            ids = tried[torch.arange(len(ids)), best]
         if torch.equal(ids, before):
             return ids
 

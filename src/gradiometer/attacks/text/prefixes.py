@@ -37,7 +37,7 @@ def grow(body: Body, seen: Seen, candidates: Sequence[Tensor], *, end: int | Non
     complete: list[Found] = []
     open_ = [Found(tokens=(), distance=0.0)]
     for tokens in candidates:
-        apart = _distances(body, seen, [one.tokens for one in open_], tokens)
+        apart = distances(body, seen, [one.tokens for one in open_], tokens)
         longer = list[Found]()
         for one, row in zip(open_, apart):
             inside = (row <= 1).nonzero().flatten().tolist()
@@ -52,7 +52,7 @@ def grow(body: Body, seen: Seen, candidates: Sequence[Tensor], *, end: int | Non
     return complete + (open_ if end is None else [])
 
 
-def _distances(body: Body, seen: Seen, beginnings: list[Sentence], tokens: Tensor) -> Tensor:
+def distances(body: Body, seen: Seen, beginnings: list[Sentence], tokens: Tensor) -> Tensor:
     """Of every token behind every beginning (all of one length), [beginnings, tokens]."""
     before, count = len(beginnings[0]), len(tokens)
     width = before + count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gradiometer.core import NotApplicable, Values
 from gradiometer.numerics.span import CLEAR, ROOM, Span, edge, span
+from gradiometer.numerics.spiked import above, deviation, turned
 
 from .body import Body, Reader
 
@@ -17,6 +19,10 @@ LEAST = 1e-6
 BLURRED = 0.05
 """Tolerance where the singular values show no gap or weights drift. On development sentences, after several local steps, what
 entered lay within 0.04 (the median within 1e-4), and other tokens beyond 0.1."""
+SLACK, TINY = 2.0, 1e-30
+"""How far a distance may be from what noise makes of it on average, and the least squared length."""
+QUIET = 5e-7
+"""Noise below this share of the gradient's root mean square is a float32 client's rounding, which is not white."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,12 +30,14 @@ class Seen:
     """A reader and the span of what entered it.
 
     Args:
-        tolerance: the largest distance (a sine) from the span that rounding and noise explain for what is in it.
+        tolerance: the largest distance (a sine) from the span that rounding explains for what is in it.
+        blur: [rank], squared tangent of the angle by which noise turned each direction of the span; None: by none.
     """
 
     reader: Reader
     span: Span
     tolerance: float
+    blur: Tensor | None = None
 
     @property
     def full(self) -> bool:
@@ -41,20 +49,66 @@ class Seen:
         """Whether the singular values show where the span ends."""
         return self.span.gap >= CLEAR and not self.full
 
+    @property
+    def widest(self) -> float:
+        """The largest distance of anything that may have entered: of what lies along the weakest direction."""
+        blur = 0.0 if self.blur is None else float(self.blur.max())
+        return min(1.0, (self.tolerance**2 + SLACK**2 * blur) ** 0.5)
+
     def distance(self, rows: Tensor) -> Tensor:
-        """Of inputs [..., features] to the span, in units of the tolerance: 1 or less says that they entered; [...]."""
-        return self.span.distance(rows.flatten(0, -2)).reshape(rows.shape[:-1]) / self.tolerance
+        """Of inputs [..., features] to the span, in units of the tolerance: 1 or less says that they entered; [...].
+
+        What lies along the directions v_i of a noisy span, with shares a_i of its length, is beside it by `sum a_i^2 tan^2 phi_i`, squared.
+        """
+        flat = rows.flatten(0, -2)
+        sines = self.span.distance(flat)
+        if self.blur is None:
+            return (sines / self.tolerance).reshape(rows.shape[:-1])
+        shares = (flat @ self.span.right.T).square() / flat.square().sum(1, keepdim=True).clamp_min(TINY)
+        room = 1 - self.span.rank / self.reader.features
+        limit = self.tolerance**2 + SLACK**2 * room * (shares @ self.blur)
+        return (sines / limit.sqrt()).reshape(rows.shape[:-1])
+
+
+def behind_noise(reader: Reader, values: Values, levels: Mapping[str, float] | None = None) -> Seen | None:
+    """The span of a reader's inputs where white noise lies on its gradient: all directions that stand above it.
+
+    Args:
+        levels: standard deviation of an entry's noise, of each weight; None: as the singular values tell it.
+
+    Returns:
+        None where there is no noise, or none that is white: rounding, or what drifts.
+    """
+    parts = reader.parts(values)
+    if levels is None:
+        told = [deviation(torch.linalg.svdvals(part), _shape(part)) for part in parts]
+    else:
+        told = [levels[name] for name in reader.weights]
+    noisy = [(part / level, part) for part, level in zip(parts, told) if level]
+    if len(noisy) < len(parts) or any(float(white.norm()) > float(white.numel()) ** 0.5 / QUIET for white, _ in noisy):
+        return None
+    gradient = torch.cat([white for white, _ in noisy])
+    shape = _shape(gradient)
+    found = span(gradient, rank=lambda values: above(values, shape, 1.0))
+    return Seen(reader=reader, span=found, tolerance=LEAST, blur=turned(found.values, shape))
 
 
 def look(reader: Reader, values: Values, tolerance: float | None, drifts: bool) -> Seen:
     """The span of a reader's inputs.
 
-    An error of relative size e turns a direction of size s by about e / s: the tolerance is the inverse of the gap at the
-    span's edge, unless one is given. Where noise leaves no gap, or inputs drift with the weights, it is a fixed one.
+    Where white noise lies on the gradient, its level tells the tolerance of every input, unless one is given. Otherwise an error
+    of relative size e turns a direction of size s by about e / s: the tolerance is the inverse of the gap at the span's edge. Where
+    there is no gap, or inputs drift with the weights, it is a fixed one.
     """
+    if tolerance is None and not drifts and (noisy := behind_noise(reader, values)):
+        return noisy
     found = span(reader.gradient(values), rank=edge)
     told = BLURRED if drifts or found.gap < CLEAR else max(LEAST, 1 / found.gap)
     return Seen(reader=reader, span=found, tolerance=tolerance or told)
+
+
+def _shape(matrix: Tensor) -> tuple[int, int]:
+    return matrix.shape[0], matrix.shape[1]
 
 
 def before_and_behind(body: Body, values: Values, *, tolerance: float | None, drifts: bool) -> tuple[Seen, Seen]:
@@ -100,14 +154,14 @@ def _telling(seen: list[Seen]) -> Seen:
     return max(seen, key=lambda one: one.reader.features - one.span.rank)
 
 
-def fits(body: Body, seen: Seen, vocabulary: int, length: int, rng: torch.Generator) -> list[Tensor]:
+def fits(body: Body, seen: Seen, vocabulary: Tensor, length: int, rng: torch.Generator) -> list[Tensor]:
     """The tokens that can have stood at each position, by the span of what reads tokens alone.
 
     Every token is tried at every position, first in single precision along a few random directions beside the span, which sorts
     out all but a handful, then in double precision. The search ends at the first position where nothing fits.
 
     Args:
-        vocabulary: how many tokens there are. length: how many a sequence has at most.
+        vocabulary: the tokens that there may be, rising. length: how many a sequence has at most.
 
     Returns:
         for each position the tokens, rising.
@@ -126,17 +180,17 @@ SKETCH, CHUNK = 16, 2**18
 """Directions of the first look, and how many numbers are looked at at once: few enough for the cache."""
 
 
-def _at(body: Body, seen: Seen, vocabulary: int, place: int, sketch: Tensor) -> Tensor:
+def _at(body: Body, seen: Seen, vocabulary: Tensor, place: int, sketch: Tensor) -> Tensor:
     # What lies beside the span at an angle of sine t has a part of about t in each direction, times sqrt(1 / complement).
     missing = seen.reader.features - seen.span.rank
-    limit = 4 * (seen.tolerance + 1e-4) * (SKETCH / missing) ** 0.5
+    limit = 4 * (seen.widest + 1e-4) * (SKETCH / missing) ** 0.5
     single, near = sketch.float().T.contiguous(), list[Tensor]()
 
     def inputs(tokens: Tensor, dtype: torch.dtype) -> Tensor:
         ids = tokens[:, None]
         return body.inputs(ids, None, seen.reader, positions=torch.full_like(ids, place), dtype=dtype)[:, 0]
 
-    for tokens in torch.arange(vocabulary).split(max(1, CHUNK // seen.reader.features)):
+    for tokens in vocabulary.split(max(1, CHUNK // seen.reader.features)):
         x = inputs(tokens, torch.float32)
         near.append(tokens[(x @ single).norm(dim=1) < limit * x.norm(dim=1)])
     kept = torch.cat(near)
