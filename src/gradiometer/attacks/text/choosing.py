@@ -15,10 +15,12 @@ from .ranking import Ranked
 
 ALIKE = 0.7
 """Share of places at which two sequences of one batch may hold the same token."""
-OTHERS, NEAREST, CONTINUED = 12, 6, 3
-"""Sequences, tokens at a place and tokens behind the last one that are tried in the place of one."""
+OTHERS, NEAREST, SHORTER, CONTINUED = 12, 6, 3, 3
+"""Sequences, tokens at a place, earlier ends and tokens behind the last one that are tried in the place of one."""
 MOST = 16
 """Sequences of a batch whose size is not known, at most."""
+ROUNDED = 1e-5
+"""Share of the largest entry below which a whole tensor is rounding."""
 SURE, MODEL = 6.0, 0.02
 """Standard deviations and relative error of the noise's energy that noise explains."""
 
@@ -61,9 +63,12 @@ class Judge:
         if batch is None:
             return float("inf"), False
         self.targets = batch.get("y")
-        total, explained = 0.0, True
-        for name, value in self.simulate(batch).items():
-            if level := self.levels.get(name):
+        total, explained, caused = 0.0, True, self.simulate(batch)
+        most = max(float(value.abs().amax()) for value in caused.values())
+        for name, value in caused.items():
+            # What a gradient that vanishes, as that of an attention's key biases, holds is rounding.
+            level = self.levels.get(name, 0.0)
+            if level and float(value.abs().amax()) > ROUNDED * most:
                 energy = float((value - self.sent[name]).square().sum(dtype=torch.float64)) / level**2
                 count = value.numel()
                 total += energy
@@ -82,19 +87,29 @@ def choose(judge: Judge, ranked: Sequence[Ranked], candidates: Sequence[Tensor],
     batch = apart[: count or 1]
     while count is None and len(batch) < len(apart) and judge(apart[: len(batch) + 1], settle=True)[0] < judge(batch)[0]:
         batch = apart[: len(batch) + 1]
+    while judge.left > 0:
+        before = batch
+        batch = _exchanged(judge, batch, lambda one: _ends(one, candidates))
+        batch = _exchanged(judge, batch, lambda one: _instead(one, [other.tokens for other in ranked], candidates))
+        if batch == before:
+            break
+    return batch
+
+
+def _exchanged(
+    judge: Judge, batch: list[Sentence], offered: Callable[[Sentence], Iterator[Sentence]]
+) -> list[Sentence]:
+    """The batch after one round over its sequences, in which each is exchanged for what explains more."""
     least, explained = judge(batch)
-    better = True
-    while better and not explained and judge.left > 0 and least < float("inf"):
-        better = False
-        for row in range(len(batch)):
-            for other in _instead(batch[row], [one.tokens for one in ranked], candidates):
-                if judge.left <= 0 or explained:
-                    return batch
-                if other in batch:
-                    continue
-                tried = [*batch[:row], other, *batch[row + 1 :]]
-                if judge(tried)[0] < least:
-                    (least, explained), batch, better = judge(tried, settle=True), tried, True
+    for row in range(len(batch)):
+        for other in offered(batch[row]):
+            if judge.left <= 0 or explained or least == float("inf"):
+                return batch
+            if other in batch:
+                continue
+            tried = [*batch[:row], other, *batch[row + 1 :]]
+            if judge(tried)[0] < least:
+                (least, explained), batch = judge(tried, settle=True), tried
     return batch
 
 
@@ -112,15 +127,17 @@ def _shared(one: Sentence, other: Sentence) -> float:
     return sum(a == b for a, b in zip(one, other)) / max(1, min(len(one), len(other)))
 
 
-def _instead(one: Sentence, ranked: Sequence[Sentence], candidates: Sequence[Tensor]) -> Iterator[Sentence]:
-    """What may stand in the place of a sequence: those of its kind, it with one token less, more or exchanged, others."""
+def _ends(one: Sentence, candidates: Sequence[Tensor]) -> Iterator[Sentence]:
+    """A sequence with fewer tokens, or one more."""
     length = len(one)
-    if length > 1:
-        yield one[:-1]
+    yield from (one[:shorter] for shorter in range(length - 1, max(0, length - 1 - SHORTER), -1))
     if length < len(candidates):
-        for token in candidates[length][:CONTINUED].tolist():
-            yield (*one, token)
-    for place, tokens in enumerate(candidates[:length]):
+        yield from ((*one, token) for token in candidates[length][:CONTINUED].tolist())
+
+
+def _instead(one: Sentence, ranked: Sequence[Sentence], candidates: Sequence[Tensor]) -> Iterator[Sentence]:
+    """A sequence with one token exchanged, and others."""
+    for place, tokens in enumerate(candidates[: len(one)]):
         for token in tokens[:NEAREST].tolist():
             if token != one[place]:
                 yield (*one[:place], token, *one[place + 1 :])

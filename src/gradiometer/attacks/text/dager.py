@@ -86,7 +86,7 @@ class DAGER(Attack):
     starts: int = 32
     beams: int = 256
     kept: int = 24
-    simulations: int = 120
+    simulations: int = 60
     channel: Channel | None = None
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
@@ -162,7 +162,8 @@ class DAGER(Attack):
         if body.causal:
             ranked = grow_ranked(body, together, candidates, controls, end=end, beams=self.kept)
         else:
-            ranked = exchange_ranked(body, together, candidates, controls, end=end, starts=self.starts, rng=rng)
+            least = longest if longest and update.batch_size == 1 else 1
+            ranked = exchange_ranked(body, together, candidates, controls, end=end, least=least, rng=rng)
         if longest and update.batch_size == 1:
             whole = longest if label is not None else longest - 1
             ranked = [one for one in ranked if len(one.tokens) == whole] or ranked

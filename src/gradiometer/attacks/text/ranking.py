@@ -18,8 +18,10 @@ from .seeing import Seen, behind_noise
 
 FRONT, READERS, RESOLVED = 8, 3, 0.7
 """Inputs of maps that are looked at, how many of them judge a token in its context, and how many directions of the most they must show."""
-CONTROLS = 16
-"""Random tokens beside the candidates, by which a distance is judged."""
+CONTROLS, STARTS = 16, 8
+"""Random tokens beside the candidates, by which a distance is judged, and beginnings of an encoder's search, each length."""
+SPEAKS = 0.5
+"""Share of the usual log-odds of a token in the likeliest sequence that speaks for another one as its next."""
 CHUNK = 2**15
 
 
@@ -107,6 +109,9 @@ def grow_ranked(
         open_ = sorted(longer, key=lambda one: -one.odds)[:beams]
         if end is None:
             complete += open_
+    if end is None and complete:
+        usual = SPEAKS * max(one.odds / len(one.tokens) for one in complete if len(one.tokens) >= len(candidates) / 2)
+        complete = [Ranked(tokens=one.tokens, odds=one.odds - usual * len(one.tokens)) for one in complete]
     return sorted(complete, key=lambda one: -one.odds)
 
 
@@ -117,12 +122,16 @@ def exchange_ranked(
     controls: Tensor,
     *,
     end: int | None,
-    starts: int,
+    least: int,
     rng: torch.Generator,
 ) -> list[Ranked]:
-    """Encoders: for each length, random sequences of which every token in turn is exchanged for the best; the likeliest first."""
+    """Encoders: for each length, random sequences of which every token in turn is exchanged for the best; the likeliest first.
+
+    Args:
+        least: the shortest length.
+    """
     found: dict[Sentence, Ranked] = {}
-    for length in range(1, len(candidates) + 1):
+    for length in range(least, len(candidates) + 1):
         slots = list(candidates[:length])
         if end is not None:
             if end not in slots[-1]:
@@ -130,7 +139,7 @@ def exchange_ranked(
             slots[-1] = torch.tensor([end])
         weights = [torch.linspace(2, 1, len(tokens)) for tokens in slots]
         drawn = [
-            tokens[torch.multinomial(often, starts, replacement=True, generator=rng)]
+            tokens[torch.multinomial(often, STARTS, replacement=True, generator=rng)]
             for tokens, often in zip(slots, weights)
         ]
         drawn = [torch.cat([tokens[:1], column[1:]]) for tokens, column in zip(slots, drawn)]
