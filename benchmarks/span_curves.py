@@ -139,7 +139,10 @@ def grain(i: int, _: int, __: argparse.Namespace) -> tuple[Client, Batch, Attack
     data, small = drawn()
     private = data.private.take([small[i]])
     client = Client(
-        model=gcn(data.layout["nodes"].shape[1], 2, seed=i), layout=data.layout, loss=graph_cross_entropy, recipe=Recipe()
+        model=gcn(data.layout["nodes"].shape[1], 2, seed=i),
+        layout=data.layout,
+        loss=graph_cross_entropy,
+        recipe=Recipe(),
     )
 
     def judged(guess: Guess) -> Outcome:
@@ -168,8 +171,15 @@ def attacked(case: Case, i: int, knowing: str, options: argparse.Namespace) -> d
     outcome = Outcome(solved=False, seen=False) if refused else judged(guess)
     said_exact = bool(guess.notes.get("exact", guess.notes.get("verified", False)))
     return {
-        **{"attack": label(case, options), "name": case.name, "knowing": knowing, "draw": i},
-        **{"solved": outcome.solved, "seen": outcome.seen, "refused": refused, "said": said_exact, "seconds": seconds},
+        "attack": label(case, options),
+        "name": case.name,
+        "knowing": knowing,
+        "draw": i,
+        "solved": outcome.solved,
+        "seen": outcome.seen,
+        "refused": refused,
+        "said": said_exact,
+        "seconds": seconds,
     }
 
 

@@ -24,6 +24,7 @@ from gradiometer.core import (
     sequence_cross_entropy,
 )
 from gradiometer.data import notes
+from gradiometer.defenses import GaussianNoise
 from gradiometer.metrics import score_text
 from gradiometer.models import bert, gpt, lora, mlp
 
@@ -184,3 +185,42 @@ def test_a_frozen_embedding_is_refused(data: Data) -> None:
     model.tokens.weight.requires_grad_(False)
     with pytest.raises(NotApplicable, match="frozen"):
         BagOfWords().run(observed(model, data, [0]), derive(0))
+
+
+def behind(noise: float, update: Update) -> tuple[Update, DAGER]:
+    """The update behind noise, and the attack that knows of it."""
+    defense = GaussianNoise(std=noise, relative=True)
+    sent = defense.on_gradients(update.values, rng=derive(3), memory={})
+    informed = defense.informed(DAGER())
+    assert isinstance(informed, DAGER)
+    return update.replace(values=sent), informed
+
+
+@pytest.mark.parametrize("make", [gpt, bert])
+def test_who_knows_the_noise_ranks_what_a_threshold_refuses(make: Callable[..., nn.Module], data: Data) -> None:
+    update, informed = behind(0.1, observed(victim(make, data), data, [0], threat=Threat()))
+    with pytest.raises(NotApplicable):
+        DAGER().run(update, derive(0))
+    guess = informed.run(update, derive(0))
+    assert all(exact(guess, data, [0]))
+    assert guess.notes["explained"]
+    assert not guess.notes["exact"]  # noise explains what is left, which proves no token
+
+
+def test_ranking_needs_neither_the_batch_size_nor_the_embedding(data: Data) -> None:
+    model = victim(gpt, data)
+    model.tokens.weight.requires_grad_(False)
+    update, informed = behind(1e-2, observed(model, data, [0, 1]))
+    assert all(exact(informed.run(update, derive(0)), data, [0, 1]))
+
+
+def test_noise_alone_is_never_called_exact(data: Data) -> None:
+    update, informed = behind(30.0, observed(victim(gpt, data), data, [0], threat=Threat()))
+    with pytest.raises(NotApplicable):
+        informed.run(update, derive(0))
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-5, 1e-4])
+def test_weak_noise_is_read_off_the_singular_values(noise: float, data: Data) -> None:
+    update, _ = behind(noise, observed(victim(gpt, data), data, [0, 1, 2]))
+    assert all(exact(DAGER().run(update, derive(0)), data, [0, 1, 2]))

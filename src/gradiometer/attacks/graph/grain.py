@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ from .realize import Edges, Search, oddity
 
 SINGLE = 1e-5
 """Relative distance of two gradients of the same graph that a float32 client's rounding explains."""
+NOISY = 1.2
+"""So many times the noise's expected size may a gradient be away."""
 LEAVES, CHECKED = 400, 60
 """How many graphs with the right neighborhoods are looked at, and of how many of them the gradient is simulated."""
 
@@ -142,7 +145,9 @@ class GRAIN(Attack):
     ) -> Guess:
         most = update.layout["adjacency"].shape[0]
         label = None if body.per_node else int(gradient[body.last_bias].argmin())
-        limit, best, sized = _rounding(update, gradient), None, False
+        rounding, best, sized = _rounding(update, gradient), None, False
+        # Behind noise, larger graphs of the same shares come as near as the true one: the smallest that noise explains is meant.
+        limit = max(rounding, self._noise(update))
         for nodes in numbered(explained, most):
             sized = True
             for odd, edges in self._graphs(explained, nodes):
@@ -159,11 +164,19 @@ class GRAIN(Attack):
             raise Unread(
                 cause, f"{cause}: {len(explained.seconds)} second neighborhoods of {len(explained.blocks)} blocks"
             )
-        verified = best.agreement <= limit
+        verified = best.agreement <= rounding
         notes |= {"agreement": best.agreement, "verified": verified, "oddity": best.odd}
         notes |= {} if verified else {"cause": Cause.UNVERIFIED.name}
-        confidence = torch.tensor([1.0 if verified else 1 / (1 + best.agreement / limit)])
+        confidence = torch.tensor([1.0 if verified else 1 / (1 + best.agreement / rounding)])
         return Guess(tensors=dict(best.batch), confidence=confidence, notes=notes)
+
+    def _noise(self, update: Update) -> float:
+        """Relative distance of two gradients of one graph that the noise of a known defense explains."""
+        if self.channel is None:
+            return 0.0
+        total = sum(float(part.sum(dtype=torch.float64)) for part in self.channel.variance(update.values).values())
+        size = _norm(list(self.channel.decode(update.values).values()))
+        return NOISY * total**0.5 / size if math.isfinite(total) else 0.0
 
     def _graphs(self, explained: Explained, nodes: list[Node]) -> list[tuple[float, Edges]]:
         """Graphs of these nodes, the likeliest molecules first."""

@@ -55,7 +55,9 @@ class Judge:
         key = tuple(sentences)
         if key not in self._known or settle:
             self.left -= 1
-            self._known[key] = self._judged(sentences, settle or self.targets is None)
+            self._known[key] = self._judged(
+                sentences, settle or self.targets is None or len(self.targets) != len(sentences)
+            )
         return self._known[key]
 
     def _judged(self, sentences: Sequence[Sentence], settle: bool) -> tuple[float, bool]:
@@ -85,7 +87,9 @@ def choose(judge: Judge, ranked: Sequence[Ranked], candidates: Sequence[Tensor],
     """
     apart = _different([one.tokens for one in ranked], count or MOST)
     batch = apart[: count or 1]
-    while count is None and len(batch) < len(apart) and judge(apart[: len(batch) + 1], settle=True)[0] < judge(batch)[0]:
+    while (
+        count is None and len(batch) < len(apart) and judge(apart[: len(batch) + 1], settle=True)[0] < judge(batch)[0]
+    ):
         batch = apart[: len(batch) + 1]
     while judge.left > 0:
         before = batch

@@ -60,7 +60,8 @@ class DAGER(Attack):
     Returns (in `Guess`):
         input_ids, attention_mask: [b, length]. y: [b], where there are classes and the head was sent. confidence: [b], 1 for a
         verified guess, else how deep each sentence lies inside the spans. notes: `rank` and `gap` of both spans, `candidates`,
-        `agreement`, the relative distance of the caused gradient from the sent one, and `exact`.
+        `agreement`, the relative distance of the caused gradient from the sent one, and `exact`; behind noise of known size
+        `explained`, whether noise explains that distance in every tensor.
 
     References:
         Petrov, Dimitrov, Baader, Müller, Vechev, "DAGER: Exact Gradient Inversion for Large Language Models", 2024,

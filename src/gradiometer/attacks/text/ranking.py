@@ -50,7 +50,9 @@ def levels(channel: Channel | None, values: Values) -> dict[str, float]:
 def seen_in_noise(body: Body, values: Values, told: Mapping[str, float]) -> tuple[list[Seen], list[Seen]]:
     """What tells tokens at their places, and the maps that tell most tokens in their context apart."""
     readers = [one for one in body.readers(values) if all(name in told for name in one.weights)][:FRONT]
-    seen = [found for one in readers if (found := behind_noise(one, values, told)) and found.span.rank and not found.full]
+    seen = [
+        found for one in readers if (found := behind_noise(one, values, told)) and found.span.rank and not found.full
+    ]
     alone = [one for one in seen if not one.reader.contextual]
     together = [one for one in seen if one.reader.contextual]
     most = max((one.span.rank for one in together), default=0)

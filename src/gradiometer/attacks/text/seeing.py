@@ -46,13 +46,15 @@ class Seen:
 
     @property
     def clear(self) -> bool:
-        """Whether the singular values show where the span ends."""
-        return self.span.gap >= CLEAR and not self.full
+        """Whether the singular values show where the span ends; in white noise, whether it left all directions something to tell."""
+        return (
+            0 < self.span.rank and not self.full and (self.span.gap >= CLEAR if self.blur is None else self.widest < 1)
+        )
 
     @property
     def widest(self) -> float:
         """The largest distance of anything that may have entered: of what lies along the weakest direction."""
-        blur = 0.0 if self.blur is None else float(self.blur.max())
+        blur = 0.0 if self.blur is None or not self.span.rank else float(self.blur.max())
         return min(1.0, (self.tolerance**2 + SLACK**2 * blur) ** 0.5)
 
     def distance(self, rows: Tensor) -> Tensor:
