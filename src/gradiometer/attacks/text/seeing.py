@@ -48,7 +48,7 @@ class Seen:
     def clear(self) -> bool:
         """Whether the singular values show where the span ends; in white noise, whether it left all directions something to tell."""
         return (
-            0 < self.span.rank and not self.full and (self.span.gap >= CLEAR if self.blur is None else self.widest < 1)
+            self.span.rank > 0 and not self.full and (self.span.gap >= CLEAR if self.blur is None else self.widest < 1)
         )
 
     @property
