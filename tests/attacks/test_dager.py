@@ -210,7 +210,7 @@ def test_who_knows_the_noise_ranks_what_a_threshold_refuses(make: Callable[..., 
 def test_ranking_needs_neither_the_batch_size_nor_the_embedding(data: Data) -> None:
     model = victim(gpt, data)
     model.tokens.weight.requires_grad_(False)
-    update, informed = behind(1e-2, observed(model, data, [0, 1]))
+    update, informed = behind(1e-3, observed(model, data, [0, 1]))
     assert all(exact(informed.run(update, derive(0)), data, [0, 1]))
 
 
