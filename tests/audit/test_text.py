@@ -73,10 +73,20 @@ def test_sentences_leak_and_a_clip_does_not_help(result: Result) -> None:
     assert all(control.passed for control in result.controls)
 
 
-def test_a_refusal_is_no_proof_and_is_told(result: Result) -> None:
+def test_behind_noise_the_naive_attacker_refuses_and_the_informed_one_reads_on(result: Result) -> None:
     noised = result.rows[2]
-    assert noised.verdict == "INCONCLUSIVE"
-    assert any("DAGER could not be applied: the gradient of" in reason for reason in noised.reasons)
+    naive, informed = (
+        next(
+            cell
+            for cell in result.cells
+            if (cell.attack, cell.defense, cell.informed) == ("DAGER", noised.defense, who)
+        )
+        for who in (False, True)
+    )
+    assert naive.status == "not_applicable"
+    assert "shows no end of its span" in naive.reason
+    assert informed.status == "ok"
+    assert noised.verdict == "INCONCLUSIVE"  # none of four sentences is no proof
 
 
 def test_both_attackers_meet_every_defense(result: Result) -> None:
