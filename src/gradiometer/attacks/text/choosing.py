@@ -113,7 +113,8 @@ def _exchanged(
                 continue
             tried = [*batch[:row], other, *batch[row + 1 :]]
             if judge(tried)[0] < least:
-                (least, explained), batch = judge(tried, settle=True), tried
+                batch = tried
+                least, explained = judge(tried, settle=True)
     return batch
 
 
