@@ -18,9 +18,10 @@ import torch
 
 from gradiometer.core import BadConfig, BadInput, GradiometerError, Unsupported
 
-from .compute import Record, compute
+from .compute import compute
 from .dotted import source_hash
 from .environment import environment
+from .evidence import Record
 from .pictures import keep_pictures
 from .setup import Setup
 from .trials import Trial

@@ -6,8 +6,6 @@ import errno
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import torch
 from gradiometer.attacks.graph import Unread
 from gradiometer.core import (
     Attack,
-    Batch,
     GradiometerError,
     Guess,
     Memory,
@@ -26,21 +23,20 @@ from gradiometer.core import (
     Update,
     derive,
 )
-from gradiometer.metrics import score_labels, score_presence, score_words
-from gradiometer.numerics.generators import Generator, diffusion_of
+from gradiometer.numerics.generators import diffusion_of
 
 from . import control, pricing
 from .claims import claims
 from .drawing import drawings
+from .evidence import Record
 from .generators import GENERATIVE, generator_of, looked_at, named
+from .judging import judged
 from .modality import modality
 from .pictures import fingerprint, save_pictures
 from .quoting import quotes
 from .setup import UNDEFENDED, Setup
 from .targets import Victim
 from .trials import Trial
-
-Record = dict[str, Any]
 
 
 def compute(setup: Setup, trial: Trial, folder: Path | None, log: Callable[[str], None] = lambda _: None) -> Record:
@@ -158,46 +154,6 @@ def _on_noise(attack: Attack, update: Update, guess: Guess, seed: int, trial: Tr
         return attack.run(blind, derive(seed, "attack", trial.id)).to("cpu"), ""
     except GradiometerError as error:
         return None, _reason(error)
-
-
-def judged(
-    setup: Setup,
-    victim: Victim,
-    truth: Batch,
-    guess: Guess,
-    noise: Guess | None,
-    number: int,
-    generator: Generator | None = None,
-) -> Record:
-    """Scores of a guess, and of the blind guess that the same attack makes of pure noise."""
-    assert victim.data is not None
-    body: Record = {}
-    kind = modality(victim.data.layout)
-    if kind.field in guess or (noise is not None and kind.field in noise):
-        # One path of randomness a batch: every attack and its control meet the same candidates.
-        path = (setup.plan.seed, "score", victim.name, number)
-        wanted = setup.plan.audit.candidates
-        rng = derive(*path)
-        blindly = kind.scorer(victim.client)
-        of = blindly if generator is None else partial(blindly, generator=generator)
-        scores = of(guess, truth, victim.data, rng=rng, candidates=wanted, noise_guess=noise)
-        body["examples"] = [asdict(one) for one in scores]
-        if noise is not None:
-            blind = blindly(noise, truth, victim.data, rng=derive(*path), candidates=wanted)
-            body["noise"] = [asdict(one) for one in blind]
-    # Granted labels leave nothing to recover of them, but for other properties.
-    labeled = "y" in truth and truth["y"].ndim == 1  # classes of nodes come back with their nodes, or not at all
-    if "mark" in guess.notes or (labeled and not setup.threat.labels and ("y" in guess or "present" in guess)):
-        body["labels"] = asdict(score_labels(guess, truth, victim.data))
-        if noise is not None:
-            body["noise_labels"] = asdict(score_labels(noise, truth, victim.data))
-    if "bag" in guess:
-        body["words"] = asdict(
-            score_words(guess, truth, victim.data, rng=derive(setup.plan.seed, "words", victim.name, number))
-        )
-    if "present" in guess:
-        body["presence"] = asdict(score_presence(guess, truth, victim.data))
-    return body
 
 
 def _decoy(setup: Setup, trial: Trial, folder: Path | None) -> Record:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+from .lines_judged import STRICT, Count, Drawn, Labels, Presence, Quoted, Scores, Share
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Header(TypedDict):
     """The first line: what the run belongs to."""
 
@@ -23,124 +21,7 @@ class Header(TypedDict):
     code: str
 
 
-@with_config(_STRICT)
-class Score(TypedDict):
-    """`metrics.ExampleScore` of one example."""
-
-    mse: float
-    psnr: float
-    ssim: float
-    rank: Count
-    candidates: Count
-    identified: bool
-    blind_psnr: float
-    blind_name: str
-    blind_identified: bool
-    nearest_psnr: float | None
-    noise_psnr: float | None
-    oracle_psnr: float | None
-    gain: float
-    matched: bool
-    guess: Count | None
-
-
-@with_config(_STRICT)
-class SentenceScore(TypedDict):
-    """`metrics.TextScore` of one sentence."""
-
-    rouge1: Share
-    rouge2: Share
-    rouge_l: Share
-    accuracy: Share
-    exact: bool
-    rank: Count
-    candidates: Count
-    identified: bool
-    blind_rouge_l: Share
-    blind_name: str
-    noise_rouge_l: Share | None
-    gain: float
-    matched: bool
-    guess: Count | None
-
-
-@with_config(_STRICT)
-class GraphScored(TypedDict):
-    """`metrics.GraphScore` of one graph."""
-
-    gsm0: Share
-    gsm1: Share
-    gsm2: Share
-    gsm: Share
-    edges: Share
-    exact: bool
-    equivalent: bool | None
-    rank: Count
-    candidates: Count
-    identified: bool
-    blind_gsm: Share
-    blind_name: str
-    noise_gsm: Share | None
-    gain: float
-    matched: bool
-    guess: Count | None
-
-
-@with_config(_STRICT)
-class Piece(TypedDict):
-    """`schema.Token`."""
-
-    text: str
-    right: bool
-
-
-@with_config(_STRICT)
-class Quoted(TypedDict):
-    """One sentence and what came back of it, masked already where the data are not public."""
-
-    truth: list[Piece]
-    guess: list[Piece]
-
-
-@with_config(_STRICT)
-class Sketched(TypedDict):
-    """`schema_shown.Sketch`."""
-
-    names: list[str]
-    edges: list[list[Count]]
-
-
-@with_config(_STRICT)
-class Drawn(TypedDict):
-    """One graph and what came back of it, without names and edges where the data are not public."""
-
-    truth: Sketched | None
-    guess: Sketched
-    places: list[Count | None]
-    right: list[bool]
-    edges: list[Count]
-
-
-@with_config(_STRICT)
-class Presence(TypedDict):
-    """`metrics.PresenceScore` of one batch."""
-
-    there: bool
-    said: bool
-    blind: bool
-    score: float
-
-
-@with_config(_STRICT)
-class Labels(TypedDict):
-    """`metrics.LabelScore` of one batch, or `metrics.WordScore`."""
-
-    overlap: Share
-    blind: Share
-    exact: bool
-
-
-@with_config(_STRICT)
+@with_config(STRICT)
 class Training(TypedDict):
     """A short federated training."""
 
@@ -152,7 +33,7 @@ class Training(TypedDict):
     uplink_bytes: Count
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Claims(TypedDict):
     """What an attack claims of a captured update."""
 
@@ -163,9 +44,6 @@ class Claims(TypedDict):
     labels: NotRequired[list[int]]
     mismatch: float | None
     noise_mismatch: float | None
-
-
-Scores = Annotated[list[Score] | list[SentenceScore] | list[GraphScored], Field(min_length=1)]
 
 
 class _Trial(TypedDict):
@@ -179,7 +57,7 @@ class _Trial(TypedDict):
     seconds: float
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Ended(_Trial):
     """A trial without figures, and why."""
 
@@ -188,7 +66,7 @@ class Ended(_Trial):
     cause: NotRequired[str]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Attacked(_Trial):
     """An attack on one batch, its figures and those of its guess from pure noise."""
 
@@ -218,7 +96,7 @@ class Attacked(_Trial):
     masked: NotRequired[bool]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Decoyed(_Trial):
     """An attack that read another batch's update."""
 
@@ -230,7 +108,7 @@ class Decoyed(_Trial):
     presence: NotRequired[Presence]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Looked(TypedDict):
     """What the generator of an attack can show, and of whom."""
 
@@ -242,7 +120,7 @@ class Looked(TypedDict):
     copies: Count
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Controlled(_Trial):
     """An attack on an easy victim."""
 
@@ -257,7 +135,7 @@ class Controlled(_Trial):
     generator: NotRequired[Looked]
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Priced(_Trial):
     """What a defense does and costs."""
 

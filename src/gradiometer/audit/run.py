@@ -14,9 +14,9 @@ import torch
 
 from . import workers
 from .assemble import assemble
-from .compute import Record
 from .dotted import source_hash
 from .environment import environment
+from .evidence import Record
 from .modality import judged_as
 from .plan import Plan
 from .schema import Result

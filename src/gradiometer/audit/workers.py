@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from gradiometer.core import BadConfig
 
-from .compute import Record, compute
+from .compute import compute
+from .evidence import Record
 from .plan import Plan
 from .setup import Setup, set_up
 from .trials import Trial
