@@ -18,10 +18,8 @@ from gradiometer.core import (
     Guess,
     MissingKnowledge,
     NotApplicable,
-    Recipe,
     Update,
     Values,
-    simulate,
 )
 from gradiometer.numerics.channels import NoisyDirection, Rescaled
 from gradiometer.numerics.embedding_tables import find_tables
@@ -36,9 +34,7 @@ from .prefixes import Found, Sentence, grow
 from .ranking import CONTROLS, exchange_ranked, grow_ranked, levels, likely, seen_in_noise
 from .seeing import Seen, before_and_behind, fits, unending
 from .targets import Known, settle
-
-SINGLE = 1e-5
-"""Relative distance of two gradients of the same batch that a float32 client's rounding explains. Measured 5e-7 to 1e-6."""
+from .verifying import caused, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,30 +244,3 @@ def _unread(seen: list[Seen], candidates: list[torch.Tensor]) -> NotApplicable:
 def _depth(found: list[Found]) -> torch.Tensor:
     """1 in the middle of the span, 1/2 at the tolerance."""
     return torch.tensor([1 / (1 + one.distance) for one in found])
-
-
-def caused(update: Update, batch: Batch, channel: Channel | None) -> Values:
-    """What the batch would send, as a channel decodes it."""
-    recipe = update.need("recipe") if update.sends == "delta" else Recipe()
-    values = simulate(update.need("model"), update.need("loss"), replace(recipe, examples=batch.size), batch).values
-    return values if channel is None else channel.decode(channel.forward(values))
-
-
-def verify(update: Update, values: Values, batch: Batch, channel: Channel | None) -> tuple[float, float]:
-    """Relative distance of what the batch would cause from what was sent, and how far rounding explains it.
-
-    A float32 client rounds its weights after every local step, by up to 2^-24 of them: for a change of weights that counts.
-    """
-    model, simulated = update.need("model"), caused(update, batch, channel)
-    size = _norm(list(values.values()))
-    apart = _norm([simulated[name].double() - value.double() for name, value in values.items()]) / size
-    limit = SINGLE
-    if update.sends == "delta":
-        recipe = update.need("recipe")
-        weights = [parameter for name, parameter in model.named_parameters() if name in values]
-        limit = max(limit, recipe.steps**0.5 * 2**-24 * _norm(weights) / size)
-    return apart, limit
-
-
-def _norm(tensors: list[torch.Tensor]) -> float:
-    return sum(float(tensor.detach().double().square().sum()) for tensor in tensors) ** 0.5
