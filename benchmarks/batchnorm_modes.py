@@ -61,7 +61,9 @@ def main() -> int:
         "train + statistics": (informed, TRAIN),
         "train": (plain, TRAIN),
     }
-    data, found, clusters = pictures(args.sheet), {name: [] for name in [*arms, "gray"]}, []
+    data = pictures(args.sheet)
+    found: dict[str, list[float]] = {name: [] for name in [*arms, "gray"]}
+    clusters: list[int] = []
     for b in range(args.batches):
         private = data.take(slice(4 * b, 4 * b + 4))
         clusters += [b] * 4

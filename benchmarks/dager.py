@@ -21,9 +21,11 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from gradiometer.attacks.text import DAGER
 from gradiometer.core import (
@@ -46,7 +48,7 @@ from gradiometer.metrics import score_text
 from gradiometer.models import bert, gpt, gpt2
 from gradiometer.numerics.intervals import wilson
 
-MODELS = {"gpt": gpt, "gpt2": gpt2, "bert": bert}
+MODELS: dict[str, Callable[..., nn.Module]] = {"gpt": gpt, "gpt2": gpt2, "bert": bert}
 THREAT = Threat(batch_size=False, recipe=False, buffers=False, public=False)
 LONGEST = 40
 CASES = ["gpt:cola:1:10", "gpt:rt:1:10", "gpt:cola:8:10", "gpt:rt:8:5", "gpt:cola:16:10:12", "gpt:cola:32:10:8"]

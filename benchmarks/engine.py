@@ -31,7 +31,7 @@ from cifar import LAYOUT, PLAIN, pictures
 from gradiometer.attacks.image import InvertingGradients
 from gradiometer.attacks.inference import IDLGLabels
 from gradiometer.attacks.matching import GaussNewton, Matching
-from gradiometer.attacks.matching.trial import Budget, Exhausted
+from gradiometer.attacks.matching.trial import Exhausted
 from gradiometer.core import Batch, Client, Recipe, Threat, cross_entropy, derive, play, simulate
 from gradiometer.metrics.image import psnr
 from gradiometer.models import convnet64, lenet, mlp, resnet18, vit
@@ -39,6 +39,7 @@ from gradiometer.numerics.distances import Cosine, SquaredL2
 from gradiometer.numerics.engine import Engine, choice, unfolded, winograd
 from gradiometer.numerics.engine.rule import Slot
 from gradiometer.numerics.intervals import median_interval
+from starting import begun
 
 S = (3, 32, 32)
 TURN = 0.2
@@ -130,8 +131,7 @@ def steps(options: argparse.Namespace) -> bool:
             client = Client(model=model, layout=LAYOUT, recipe=Recipe(examples=batch))
             update = play(client, private, rng=derive(0), threat=Threat(labels=True))
             attack = InvertingGradients(iterations=10**6)
-            problem, _ = attack._problem(update, derive(1))
-            trial = attack._trial(problem, Budget(evaluations=10**6), derive(2), None, again=False)
+            problem, trial = begun(attack, update, derive(1), derive(2))
             ours = attack.optimizer.descend(trial)
             peer = Peer(options.peer_python, name, batch)
 
@@ -239,14 +239,13 @@ def quality(options: argparse.Namespace) -> bool:
             iterations=10**6,
         )
         begin, thirty, last = time.process_time(), float("inf"), 0.0
-        problem, _ = attack._problem(update, derive(1, i))
-        trial = attack._trial(problem, Budget(evaluations=10**6), derive(2, i), None, again=False)
+        problem, trial = begun(attack, update, derive(1, i), derive(2, i))
         with contextlib.suppress(Exhausted):
             for _ in attack.optimizer.descend(trial):
                 spent = time.process_time() - begin
                 if spent > 10:
                     break
-                last = float(psnr(problem.answer(trial.unknowns)["x"], private["x"]))
+                last = float(psnr(problem.field.clamp(trial.unknowns[0]), private["x"]))
                 thirty = spent if last >= 30 and thirty > spent else thirty
         found.append(last)
         reached.append(thirty)
@@ -294,7 +293,7 @@ def rule(options: argparse.Namespace) -> bool:
             predicted = choice.costs_of(geometry)
             least = min(predicted.values())
             taken = {way: measured(geometry, way) for way, cost in predicted.items() if cost < 5 * least}
-            chosen = min(predicted, key=lambda way, costs=predicted: costs[way])
+            chosen = min(predicted, key=predicted.__getitem__)
             losses.append(taken[chosen] / min(taken.values()))
             shown = ", ".join(f"{way} {1e3 * taken[way]:.2f} ({1e3 * predicted[way]:.2f})" for way in taken)
             print(
@@ -317,23 +316,24 @@ def measured(geometry: unfolded.Geometry, way: str) -> float:
     x = torch.randn(geometry.shape).contiguous(memory_format=last)
     delta = torch.randn(geometry.shape[0], geometry.outputs, *geometry.sides).contiguous(memory_format=last)
     sent = torch.randn_like(slot.value)
-    ghost = isinstance(made, unfolded.Unfolded) and made.matrix.ghost
-    if ghost:
-        made.matrix.send(sent)
+    ghost = made.matrix if isinstance(made, unfolded.Unfolded) and made.matrix.ghost else None
+    gradient = torch.zeros_like(sent)
+    if ghost is not None:
+        ghost.send(sent)
     else:
-        slot.gradient = torch.zeros_like(sent)
+        slot.gradient = gradient
 
     def once() -> None:
         made.forward(x)
         made.backward(delta, True)
-        if ghost:
-            made.matrix.products()
-            made.matrix.along, made.matrix.across = 0.3, 0.4
+        if ghost is not None:
+            ghost.products()
+            ghost.along, ghost.across = 0.3, 0.4
         else:
-            gradient, target = slot.gradient.view(-1), sent.view(-1)
-            torch.dot(gradient, target), torch.dot(gradient, gradient)
-            slot.move = slot.gradient
-            gradient.mul_(0.3).add_(target, alpha=0.4)
+            flat, target = gradient.view(-1), sent.view(-1)
+            torch.dot(flat, target), torch.dot(flat, flat)
+            slot.move = gradient
+            flat.mul_(0.3).add_(target, alpha=0.4)
         made.tangent(x)
         made.pull(delta)
 

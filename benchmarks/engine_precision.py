@@ -22,6 +22,7 @@ from gradiometer.metrics.image import psnr
 from gradiometer.models import lenet
 from gradiometer.numerics.engine import precision as mixed
 from gradiometer.numerics.intervals import median_interval
+from starting import begun
 
 
 def relu_lenet(seed: int) -> nn.Module:
@@ -40,8 +41,8 @@ def precision(options: argparse.Namespace) -> bool:
             rng=derive(0),
             threat=Threat(labels=True),
         )
-        problem, _ = InvertingGradients(precision="bfloat16")._problem(update, derive(1))
-        start = problem.start("gray", derive(2))
+        problem, trial = begun(InvertingGradients(precision="bfloat16", start="gray"), update, derive(1), derive(2))
+        start = trial.unknowns
         problem.objective(start)
 
         def step(low: bool, start: list[torch.Tensor] = start, problem: Problem = problem) -> float:

@@ -17,13 +17,14 @@ picture 0 of `convnet64`, which is therefore no evidence for that row.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -73,7 +74,7 @@ class Watch:
     truth: Tensor
     field: Field
     target: float
-    began: float = field(default_factory=time.process_time)
+    began: float = dataclasses.field(default_factory=time.process_time)
     until: float = float("inf")
 
     def look(self, x: Tensor) -> None:
@@ -146,16 +147,16 @@ def compared(name: str, options: argparse.Namespace) -> bool:
             f"ended at {mine:.1f} dB after {total:.1f} s ({guess.notes['chosen']}; start {guess.notes.get('start', 'gray')})",
             flush=True,
         )
-    factor, mine, other = (median_interval(values) for values in (ratios, ours, theirs))
-    gain = mine.value - other.value
+    factor, best, rival = (median_interval(values) for values in (ratios, ours, theirs))
+    gain = best.value - rival.value
     good = factor.value >= row.factor and gain >= GAIN
     limits = f", of which {bounds} are lower limits" if bounds else ""
     times = [median_interval(values) for values in (reached, whole, spent)]
     shown = ", ".join(f"{t.value:.1f} [{t.lower:.1f}, {t.upper:.1f}]" for t in times)
     print(
         f"{name}, {row.config}: factor {factor.value:.1f} [{factor.lower:.1f}, {factor.upper:.1f}] (n = {factor.n}{limits}; {factor.method}), "
-        f"CPU s of ours to the target, of ours to the end, and of the peer {shown}; ended at median {mine.value:.1f} dB [{mine.lower:.1f}, {mine.upper:.1f}] "
-        f"against {other.value:.1f} [{other.lower:.1f}, {other.upper:.1f}]; wanted factor {row.factor:g} and {GAIN:g} dB more: "
+        f"CPU s of ours to the target, of ours to the end, and of the peer {shown}; ended at median {best.value:.1f} dB [{best.lower:.1f}, {best.upper:.1f}] "
+        f"against {rival.value:.1f} [{rival.lower:.1f}, {rival.upper:.1f}]; wanted factor {row.factor:g} and {GAIN:g} dB more: "
         f"{'PASS' if good else 'MISS'}"
     )
     return good

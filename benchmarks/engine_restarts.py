@@ -28,12 +28,12 @@ from torch.func import functional_call, grad, vmap
 from gradiometer.attacks.image import InvertingGradients
 from gradiometer.attacks.matching import Matching
 from gradiometer.attacks.matching.side_by_side import Here, side_by_side
-from gradiometer.attacks.matching.trial import Budget
 from gradiometer.core import Batch, Client, Recipe, Threat, Update, cross_entropy, derive, image_layout, play, simulate
 from gradiometer.models import convnet64, lenet, mlp, resnet18
 from gradiometer.numerics.distances import Cosine
 from gradiometer.numerics.engine import Engine
 from gradiometer.numerics.intervals import median_interval
+from starting import begun
 
 S = (3, 32, 32)
 VICTIMS: dict[str, tuple[Callable[[], nn.Module], int]] = {
@@ -111,14 +111,13 @@ def fork(options: argparse.Namespace) -> bool:
     """Starts that end at once, in two processes: what is left is the price of processes."""
     for name in options.victims:
         attack = InvertingGradients(iterations=1, restarts=2)
-        problem, _ = attack._problem(observed(name), derive(1))
-        trials = [attack._trial(problem, Budget(evaluations=1), derive(2, i), None, again=False) for i in range(2)]
+        trials = [begun(attack, observed(name), derive(1), derive(2, i), evaluations=1)[1] for i in range(2)]
         Here(trials, compare=True)(True)
-        trials[0].objective(trials[0].unknowns, None)
+        trials[0].objective(trials[0].unknowns, None, False)
         spent, evaluation = [], []
         for _ in range(options.repeats):
             began = time.monotonic()
-            trials[0].objective(trials[0].unknowns, None)
+            trials[0].objective(trials[0].unknowns, None, False)
             evaluation.append(time.monotonic() - began)
             began = time.monotonic()
             side_by_side(trials, lambda group, meeting: None, 2, compare=False)
@@ -151,7 +150,8 @@ def in_one_call(name: str, repeats: int) -> str:
     def objective(x: Tensor) -> Tensor:
         moved = grad(lambda w: nn.functional.cross_entropy(functional_call(model, w, (x,)), y))(weights)
         inner, own, other = (
-            sum((a[key] * b[key]).sum() for key in sent) for a, b in ((moved, sent), (moved, moved), (sent, sent))
+            torch.stack([(a[key] * b[key]).sum() for key in sent]).sum()
+            for a, b in ((moved, sent), (moved, moved), (sent, sent))
         )
         return 1 - inner / (own * other).sqrt()
 

@@ -79,7 +79,7 @@ def main() -> None:
             flush=True,
         )
         for mask in ("server", "client") if rate else ("server",):
-            found = [psnr(FederatedDropout(rate=rate, mask=mask), digits, i) for i in range(options.pictures)]  # type: ignore[arg-type]
+            found = [psnr(FederatedDropout(rate=rate, mask=mask), digits, i) for i in range(options.pictures)]
             hits = clopper_pearson(sum(value > 40 for value in found), len(found))
             print(
                 f"rate {rate:g}, mask of the {mask}: {hits.value:.0%} [{hits.lower:.0%}, {hits.upper:.0%}] above 40 dB, "

@@ -36,7 +36,7 @@ from gradiometer.models import convnet64, lenet
 from gradiometer.numerics.intervals import median_interval
 
 ALLOWED = 0.10
-MODELS = {"lenet": lenet, "convnet64": convnet64}
+MODELS: dict[str, Callable[..., nn.Module]] = {"lenet": lenet, "convnet64": convnet64}
 
 
 def main() -> None:

@@ -248,6 +248,7 @@ class Bench:
         from gradiometer.core import derive
 
         digits = data.digits()
+        assert digits.public is not None
         client = Client(
             model=models.mlp((1, 8, 8), 10, widths=(4,)), layout=digits.layout, recipe=Recipe(shares_buffers=True)
         )

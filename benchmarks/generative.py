@@ -102,7 +102,8 @@ def cifar10(part: str) -> Data:
 
 def _data(name: str, private: Batch, public: Batch, classes: int) -> Data:
     order = torch.randperm(private.size, generator=derive(0, "order"))
-    layout = image_layout(tuple(private["x"].shape[1:]), classes)
+    channels, height, width = private["x"].shape[1:]
+    layout = image_layout((channels, height, width), classes)
     return Data(private=private.take(order), public=public, layout=layout, card=DataCard(name=name, public=True))
 
 
@@ -171,7 +172,8 @@ def measured(cell: Cell, data: Data, attack: Attack, generator: Generator) -> di
     i, defense = cell.picture, DEFENSES[cell.defense]
     truth = data.private.take([i])
     classes, network = data.layout["y"].classes or 2, i if cell.networks is None else i % cell.networks
-    model = lenet(tuple(truth["x"].shape[1:]), classes, activation=CASES[cell.case][1], seed=network)
+    channels, height, width = truth["x"].shape[1:]
+    model = lenet((channels, height, width), classes, activation=CASES[cell.case][1], seed=network)
     client = Client(model=model, layout=data.layout)
     update = play(client, truth, rng=derive(0, "round", i), defense=defense, public=data.public)
     began = time.process_time()

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from cifar import LAYOUT, PLAIN, pictures
 from gradiometer.attacks.inference import ILRG, LLG, RLG, IDLGLabels, LLGPlus, RareClass, RowSum
-from gradiometer.core import Attack, Batch, Client, NotApplicable, Recipe, Update, derive, play
+from gradiometer.core import Attack, Batch, Client, Field, NotApplicable, Recipe, Update, derive, play
 from gradiometer.models import lenet, resnet20
 from gradiometer.numerics.heads import find_head
 from gradiometer.numerics.intervals import cluster_bootstrap, wilson
@@ -25,7 +27,7 @@ from gradiometer.numerics.presence import count_deviation, presence_error
 
 SHAPE = (3, 32, 32)
 # DLG's LeNet takes pixels in [0,1]; normalized ones drive its wide weights far apart, and its answers with them.
-VICTIMS = {
+VICTIMS: dict[str, tuple[Callable[..., nn.Module], Recipe, dict[str, Field]]] = {
     "LeNet, pixels in [0,1]": (lenet, Recipe(), PLAIN),
     "LeNet, normalized pixels": (lenet, Recipe(), LAYOUT),
     "ResNet20, eval": (resnet20, Recipe(), LAYOUT),
@@ -70,7 +72,7 @@ def recovery(sizes: list[int], repeats: int, wanted: str) -> bool:
         data = pictures("cifar10_test3000", layout)
         public = pictures("cifar10_train8000", layout).take(slice(0, None, 10))
         for size in sizes:
-            found = defaultdict(list)
+            found: dict[str, list[float | None]] = defaultdict(list)
             for turn in range(repeats):
                 private = draw(data, size, turn)
                 client = Client(model=make(SHAPE, 10, seed=turn % 5), layout=layout, recipe=recipe)
@@ -109,11 +111,12 @@ def presence(draws: int, wanted: str) -> bool:
         client = Client(model=model, layout=layout, recipe=recipe)
         publics = [pictures("cifar10_train8000", layout).take(slice(k, None, 10)) for k in range(10)]
         rounds = observed(client, draws)
-        for evidence, times, prior in [
+        rows: list[tuple[Literal["row", "bias"], float, float]] = [
             *(("bias", times, 0.5) for times in (0.25, 0.5, 1.0, 2.0)),
             *(("bias", 0.5, prior) for prior in (0.1, 0.8)),
             *(("row", times, 0.5) for times in (1.0, 4.0)),
-        ]:
+        ]
+        for evidence, times, prior in rows:
             attack = RareClass(label=RARE, noise=times / SIZE, evidence=evidence, prior=prior)
             rates, stated = errors(attack, model, rounds, publics)
             # The prior weighs the two kinds of error, which are measured in equal numbers.
@@ -134,7 +137,7 @@ def presence(draws: int, wanted: str) -> bool:
 
 def observed(client: Client, draws: int) -> list[Update]:
     """Rounds of fresh batches without the rare class, and with one example of it in every other; heads only."""
-    data = pictures("cifar10_test3000", client.layout)
+    data = pictures("cifar10_test3000", dict(client.layout))
     with_it, without = ((data["y"] == RARE).nonzero()[:, 0], (data["y"] != RARE).nonzero()[:, 0])
     rounds = []
     for turn in range(draws):
@@ -144,7 +147,7 @@ def observed(client: Client, draws: int) -> list[Update]:
             rows[0] = with_it[int(torch.randint(len(with_it), (), generator=rng))]
         update = play(client, data.take(rows), rng=derive(8, turn))
         head = find_head(client.model, update.values, 10)
-        kept = {name: update.values[name] for name in (head.weight, head.bias)}
+        kept = {name: update.values[name] for name in (head.weight, head.bias) if name}
         rounds.append(update.replace(values=kept, model=client.model))
     return rounds
 
@@ -153,6 +156,7 @@ def errors(
     attack: RareClass, model: nn.Module, rounds: list[Update], publics: list[Batch]
 ) -> tuple[tuple[float, float], float]:
     """False alarms and misses, and the rate that the attack states, averaged over the public pictures."""
+    assert attack.noise is not None
     known = [attack.calibrate(rounds[0].replace(public=public), derive(10)) for public in publics]
     wrong, stated = [0, 0], [0.0] * len(publics)
     for turn, update in enumerate(rounds):

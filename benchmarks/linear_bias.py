@@ -8,6 +8,7 @@ Every update has its own untrained network. About three minutes on one thread.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,18 +35,20 @@ def attacked(model: nn.Module, private: Batch, seed: int) -> tuple[Tensor, Tenso
     best = torch.full((private.size,), -torch.inf, dtype=table.dtype)
     for row, column in assign(-table):
         best[row] = table[row, column]
+    assert guess.confidence is not None
     return best, table.max(0).values[guess.confidence > 0]
 
 
 def without_first_bias(seed: int) -> nn.Module:
     model = mlp(SHAPE, 10, seed=seed)
-    first = nn.Linear(3072, 1024, bias=False)
-    first.weight = model[1].weight
+    first, old = nn.Linear(3072, 1024, bias=False), model[1]
+    assert isinstance(old, nn.Linear)
+    first.weight = old.weight
     model[1] = first
     return model
 
 
-def single(name: str, make, images: int, threshold: float) -> bool:
+def single(name: str, make: Callable[[int], nn.Module], images: int, threshold: float) -> bool:
     data = pictures()
     values = [float(attacked(make(i), data.take([i]), i)[0][0]) for i in range(images)]
     found = median_interval(values)

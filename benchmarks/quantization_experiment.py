@@ -22,7 +22,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradiometer.attacks.image import InvertingGradients, LinearBias
 from gradiometer.attacks.inference import RowSum
@@ -102,7 +102,7 @@ def pictures() -> Data:
 
 @cache
 def client(age: str, sends: str) -> Client:
-    model = mlp((1, 28, 28), 10, widths=(64,))
+    model: nn.Module = mlp((1, 28, 28), 10, widths=(64,))
     if AGES[age]:
         model = trained(model, pictures(), steps=AGES[age])
     return Client(model=model, layout=LAYOUT, recipe=FEDAVG if sends == "FedAvg" else Recipe())

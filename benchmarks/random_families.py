@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import torch
 from torch import nn
@@ -46,7 +47,8 @@ def network(seed: int) -> tuple[str, nn.Module, int, int]:
         return kind, bottlenecks(draw).eval(), side, examples
     if kind == "vit":
         patch, width, depth = draw.choice([4, 8]), draw.choice([32, 48, 64, 96]), draw.randint(1, 3)
-        pool = draw.choice(["class", "mean"])
+        pools: list[Literal["class", "mean"]] = ["class", "mean"]
+        pool = draw.choice(pools)
         made = vit(shape, 10, patch=patch, width=width, depth=depth, pool=pool, seed=seed)
         return f"{kind}, patch {patch}, width {width}, {pool}", made.eval(), side, examples
     if kind == "convnet64":

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,6 +52,13 @@ def scores(guess: Guess, private: Batch, field: Field = LAYOUT["x"]) -> list[flo
     for i, j in assign(-table):
         result[i] = float(table[i, j])
     return result
+
+
+def seeded(
+    make: Callable[..., nn.Module], shape: tuple[int, int, int] = (3, 32, 32), **settings: Any
+) -> Callable[[int], nn.Module]:
+    """Networks of ten classes by their seeds."""
+    return lambda seed: make(shape, 10, seed=seed, **settings)
 
 
 def row(
@@ -125,7 +133,7 @@ def main() -> None:
             good.append(
                 row(
                     f"LeNet {activation}, width {channels}",
-                    lambda seed, a=activation, c=channels: lenet((3, 32, 32), 10, activation=a, channels=c, seed=seed),
+                    seeded(lenet, activation=activation, channels=channels),
                     1,
                     options.draws,
                     options.sheet,
@@ -137,7 +145,7 @@ def main() -> None:
             good.append(
                 row(
                     f"ViT, patch 4, pool {pool}",
-                    lambda seed, p=pool: vit((3, 32, 32), 10, pool=p, seed=seed),
+                    seeded(vit, pool=pool),
                     1,
                     options.draws,
                     options.sheet,

@@ -13,7 +13,7 @@ import argparse
 import torch
 
 from gradiometer.models import MODELS
-from recursion import row
+from recursion import row, seeded
 
 WANTED = {
     "vgg11": 60.0,
@@ -41,7 +41,7 @@ def main() -> None:
             good.append(
                 row(
                     f"{family}, batch {examples}",
-                    lambda seed, f=family: MODELS[f][0]((3, 32, 32), 10, seed=seed),
+                    seeded(MODELS[family][0]),
                     examples,
                     options.draws,
                     options.sheet,

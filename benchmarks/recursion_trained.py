@@ -16,6 +16,7 @@ import argparse
 import io
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -80,6 +81,11 @@ def certainty(model: nn.Module, data: Batch) -> str:
     return f"accuracy {float((p.argmax(1) == y).double().mean()):.3f}, median 1 - p {float(wrong.median()):.1e}"
 
 
+def network(trained: nn.Module | None, seed: int) -> nn.Module:
+    """The same trained network for all seeds, or an untrained ResNet18 for tiles of 64 x 64."""
+    return trained or resnet18((1, 64, 64), 6, init="torch", seed=seed)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,7 +112,7 @@ def main() -> None:
         for examples in options.batches:
             row(
                 f"{name}, batch {examples}",
-                lambda seed, m=ready: m or resnet18((1, 64, 64), 6, init="torch", seed=seed),
+                partial(network, ready),
                 examples,
                 options.draws,
                 sheet,

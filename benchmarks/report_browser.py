@@ -63,9 +63,9 @@ class Check(NamedTuple):
 def private_run(folder: Path) -> None:
     """A client whose card does not say that its data are public."""
     digits = replace(data.digits(), card=DataCard(name="digits, taken as private"))
-    model = models.mlp(digits.layout["x"].shape, 10, widths=(32,), activation="sigmoid")
+    model = models.mlp((1, 8, 8), 10, widths=(32,), activation="sigmoid")
     client = Client(model=model, layout=digits.layout, recipe=Recipe(examples=1))
-    audit(
+    audit(  # type: ignore[operator]  # the module can be called, which no annotation can say
         client=client, data=digits, attacks=["LinearBias"], defenses=["Prune"], folder=folder, settings={"examples": 6}
     )
 

@@ -17,6 +17,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -83,7 +84,7 @@ def flower(clients: int, parameters: int, share: float) -> str:
     spent, up = 0.0, 0
     for i, state in states.items():
         state.nid = i
-        took = seconds(lambda state=state: mod._setup(state, ConfigRecord(dict(proposal))))
+        took = seconds(partial(mod._setup, state, ConfigRecord(dict(proposal))))
         spent += took if i in timed else 0
     keys = ConfigRecord({str(i): [state.pk1, state.pk2] for i, state in states.items()})
     for i in timed:

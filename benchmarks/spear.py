@@ -86,8 +86,8 @@ def main() -> None:
     parser.add_argument("--sheet", default="cifar10_test3000")
     options = parser.parse_args()
     good = [
-        row(*map(int, case.split("x")), options, noise)  # type: ignore[arg-type]
-        for case in options.cases
+        row(int(batch), int(width), options, noise)
+        for batch, width in (case.split("x") for case in options.cases)
         for noise in options.noise
     ]
     raise SystemExit(0 if all(good) else 1)

@@ -53,9 +53,10 @@ class Batch(Mapping[str, Tensor]):
         """The number of examples."""
         return next(iter(self._tensors.values())).shape[0]
 
-    def take(self, index: Tensor | list[int] | slice) -> Batch:
+    def take(self, index: Tensor | Sequence[int] | slice) -> Batch:
         """The examples at these positions, in this order."""
-        return Batch({name: tensor[index] for name, tensor in self.items()})
+        chosen = index if isinstance(index, Tensor | slice) else list(index)
+        return Batch({name: tensor[chosen] for name, tensor in self.items()})
 
     def replace(self, **named: Tensor) -> Batch:
         """The same batch with some tensors exchanged or added."""

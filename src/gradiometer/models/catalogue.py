@@ -1,5 +1,11 @@
 """The models by name, with their cards."""
 
+from collections.abc import Callable
+
+from torch import nn
+
+from gradiometer.core import Card
+
 from .bottleneck import resnet50, resnet50_card
 from .convnet import convnet64, convnet64_card
 from .densenet import densenet, densenet_card
@@ -13,7 +19,7 @@ from .vgg import vgg11, vgg11_card, vgg16, vgg16_card
 from .vit import vit, vit_card
 from .wide_resnet import wide_resnet, wide_resnet_card
 
-MODELS = {
+MODELS: dict[str, tuple[Callable[..., nn.Module], Card]] = {
     "mlp": (mlp, mlp_card),
     "lenet": (lenet, lenet_card),
     "convnet64": (convnet64, convnet64_card),

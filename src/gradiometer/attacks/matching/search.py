@@ -52,15 +52,15 @@ def searched(
     for number, stage in enumerate(stages):
         left = sum(other.share for other in stages[number:])
         part = _part(budget, stage.share, stage.share / left)
-        entered = [_entered(problem, stage, part, rng, trial, between) for rng, trial in running]
+        begun = [entered(problem, stage, part, rng, trial, between) for rng, trial in running]
 
         def descend(trials: list[Trial], meeting: Meeting, chosen: Descent = stage.optimizer or optimizer) -> None:
             race(trials, chosen, meeting, halving=halving)
 
         # Starts that are ranked share a process.
-        side_by_side([one.trial for one in entered], descend, jobs if halving is None else 1, compare=compare)
-        found.append(entered)
-        running = [(one.trial.rng, one.trial) for one in entered if not one.trial.outrun]
+        side_by_side([one.trial for one in begun], descend, jobs if halving is None else 1, compare=compare)
+        found.append(begun)
+        running = [(one.trial.rng, one.trial) for one in begun if not one.trial.outrun]
     return found
 
 
@@ -88,7 +88,7 @@ def _part(budget: Budget, share: float, of_rest: float) -> Budget:
     return Budget(evaluations=max(1, round(share * budget.evaluations)), seconds=seconds, patience=budget.patience)
 
 
-def _entered(
+def entered(
     problem: Problem,
     stage: Stage,
     budget: Budget,
@@ -96,6 +96,7 @@ def _entered(
     before: Trial | None,
     between: Callable[[Problem], Between | None],
 ) -> Found:
+    """One start at the first point of a stage, from where it ended the stage before, if there was one."""
     best = problem.split(before.best)[0] if before is not None and before.best else None
     space = stage.enter(best, rng)
     within = problem.within(space)
