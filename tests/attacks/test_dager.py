@@ -82,6 +82,19 @@ def test_a_square_transposed_map_is_told_from_a_plain_one(data: Data) -> None:
         assert [reader.features for reader in readers[:4]] == [128, 128, 128, 512]
 
 
+def test_without_places_a_repeated_token_is_no_sentence(data: Data) -> None:
+    from dataclasses import replace
+
+    model = victim(gpt, data)
+    model.positions.requires_grad_(False).weight.zero_()
+    update = observed(model, data, [0], threat=Threat(public=False))
+    endless = {**update.layout, "input_ids": replace(update.layout["input_ids"], end=None)}
+    guess = DAGER().run(update.replace(layout=endless), derive(0))
+    assert guess.notes["found"] > 1  # the first token over and over lies in the span as well
+    assert guess.notes["exact"]
+    assert all(exact(guess, data, [0]))
+
+
 def test_sentences_without_an_end_are_found_too(data: Data) -> None:
     from dataclasses import replace
 

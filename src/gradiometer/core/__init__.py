@@ -2,6 +2,7 @@
 
 from .attack import Attack, Channel, Values
 from .batch import Batch, Field, Layout, concatenate, graph_layout, image_layout, text_layout
+from .calling import read_tokens
 from .card import Card, DataCard
 from .client import (
     Client,
@@ -90,6 +91,7 @@ __all__ = [
     "node_cross_entropy",
     "play",
     "play_sum",
+    "read_tokens",
     "save_update",
     "sequence_cross_entropy",
     "simulate",

@@ -1,4 +1,4 @@
-"""Losses of models of text, called as `model(input_ids, attention_mask)`, and of graphs, `model(nodes, adjacency, mask)`."""
+"""Losses of models of text, called as `model(input_ids, attention_mask)` or as `transformers` calls them, and of graphs, `model(nodes, adjacency, mask)`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .batch import Batch
+from .calling import read_tokens
 
 
 def sequence_cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
     """Mean softmax cross-entropy of one class a sequence: `model` gives [n, classes] for `y` [n]."""
-    return F.cross_entropy(model(batch["input_ids"], batch["attention_mask"]), batch["y"])
+    return F.cross_entropy(read_tokens(model, batch["input_ids"], batch["attention_mask"]), batch["y"])
 
 
 def next_token_cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
@@ -22,7 +23,7 @@ def next_token_cross_entropy(model: Callable[..., Any], batch: Batch) -> Tensor:
     The mean is over all tokens that are predicted, so that longer sequences count more.
     """
     ids, mask = batch["input_ids"], batch["attention_mask"]
-    logits = model(ids, mask)[:, :-1]
+    logits = read_tokens(model, ids, mask)[:, :-1]
     losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     counted = mask[:, 1:].flatten().to(losses)
     return (losses * counted).sum() / counted.sum()

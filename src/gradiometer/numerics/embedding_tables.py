@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import NotApplicable, Update, Values, clone_model
+from gradiometer.core import NotApplicable, Update, Values, clone_model, read_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ def find_tables(update: Update) -> Tables:
     ids = torch.tensor([[1, 0, 1][:length]], device=next(model.parameters()).device)
     try:
         with torch.no_grad():
-            model(ids, torch.ones_like(ids))
+            read_tokens(model, ids, torch.ones_like(ids))
     except Exception as error:  # a model of another kind may raise anything
         raise NotApplicable(
             f"the model does not take tokens: model(input_ids, attention_mask) fails with {type(error).__name__}: {error}",
@@ -75,10 +76,11 @@ def embedded(model: nn.Module, table: str) -> nn.Module:
     lookup = model.get_submodule(table)
     lookup.requires_grad_(False)
 
-    def enter(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        given[:] = inputs[:1]
-        return (torch.zeros(inputs[0].shape[:2], dtype=torch.long, device=inputs[0].device), *inputs[1:])
+    def enter(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given[:] = [named["input_ids"]] if "input_ids" in named else inputs[:1]
+        tokens = torch.zeros(given[0].shape[:2], dtype=torch.long, device=given[0].device)
+        return ((), named | {"input_ids": tokens}) if "input_ids" in named else ((tokens, *inputs[1:]), named)
 
-    model.register_forward_pre_hook(enter)
+    model.register_forward_pre_hook(enter, with_kwargs=True)
     lookup.register_forward_hook(lambda _, inputs, output: given[0])
     return model

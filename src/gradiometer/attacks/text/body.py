@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import NotApplicable, Values, clone_model
+from gradiometer.core import NotApplicable, Values, clone_model, read_tokens
 from gradiometer.numerics.layers import child
 
 
@@ -90,9 +90,8 @@ class Body:
             raise _Enough
 
         handle = model.get_submodule(reader.name).register_forward_pre_hook(stop)
-        extra = () if positions is None else (positions,)
         try:
-            model(ids, torch.ones_like(ids) if mask is None else mask, *extra)
+            read_tokens(model, ids, torch.ones_like(ids) if mask is None else mask, positions)
         except _Enough:
             pass
         finally:
@@ -109,7 +108,7 @@ class Body:
             if isinstance(module, nn.Linear)
         ]
         try:
-            model(ids, mask)
+            read_tokens(model, ids, mask)
         finally:
             for handle in handles:
                 handle.remove()
@@ -188,7 +187,7 @@ def _linear_inputs(
     ]
     try:
         with torch.no_grad():
-            model(ids, torch.ones_like(ids))
+            read_tokens(model, ids, torch.ones_like(ids))
     except _Enough:
         pass
     except Exception as error:  # a model of another kind may raise anything

@@ -16,10 +16,8 @@ from gradiometer.core import (
     Card,
     Channel,
     Guess,
-    MissingKnowledge,
     NotApplicable,
     Update,
-    Values,
 )
 from gradiometer.numerics.channels import NoisyDirection, Rescaled
 from gradiometer.numerics.embedding_tables import find_tables
@@ -28,13 +26,13 @@ from gradiometer.numerics.meter import Meter
 from . import listed
 from .body import Body
 from .choosing import Judge, choose
+from .claiming import Claims
 from .exchange import exchange
 from .metering import predict
 from .prefixes import Found, Sentence, grow
 from .ranking import CONTROLS, exchange_ranked, grow_ranked, levels, likely, seen_in_noise
 from .seeing import Seen, before_and_behind, fits, unending
-from .targets import Known, settle
-from .verifying import caused, verify
+from .verifying import caused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +93,14 @@ class DAGER(Attack):
             raise NotApplicable("DAGER reads the field `input_ids`, a sequence of tokens, which the layout lacks")
         values = update.values if self.channel is None else self.channel.decode(update.values)
         told, tables = levels(self.channel, update.values), find_tables(update)
+        claims = Claims(body=body, update=update, values=values, channel=self.channel)
         vocabulary = listed.tokens(values, tables, told)
         if vocabulary is None:
             vocabulary = torch.arange(field.classes)
         drifts = update.sends == "delta" and (update.recipe is None or update.recipe.steps > 1)
         if told and not drifts and self.tolerance is None:
             length = listed.places(values, tables, told, field.shape[0])
-            if (guess := self._ranked(body, update, values, vocabulary, length, told, rng)) is not None:
+            if (guess := self._ranked(claims, vocabulary, length, told, rng)) is not None:
                 return guess
         alone, together = before_and_behind(body, values, tolerance=self.tolerance, drifts=drifts)
         candidates = fits(body, alone, vocabulary, field.shape[0], rng)
@@ -122,7 +121,7 @@ class DAGER(Attack):
         }
         if not found:
             raise _unread([alone, together], candidates)
-        return self._guess(body, update, values, found, notes, None if label is None else label.classes)
+        return claims.guess(found, notes, together)
 
     def observing(self, channel: Channel) -> Attack:
         return replace(self, channel=channel)
@@ -139,15 +138,14 @@ class DAGER(Attack):
 
     def _ranked(
         self,
-        body: Body,
-        update: Update,
-        values: Values,
+        claims: Claims,
         vocabulary: Tensor,
         longest: int | None,
         told: Mapping[str, float],
         rng: torch.Generator,
     ) -> Guess | None:
         """The guess where noise of known size lies on the gradient; None where it shows no span."""
+        body, update, values = claims.body, claims.update, claims.values
         alone, together = seen_in_noise(body, values, told)
         if not (alone and together):
             return None
@@ -166,11 +164,10 @@ class DAGER(Attack):
             ranked = [one for one in ranked if len(one.tokens) == whole] or ranked
         if not ranked:
             return None
-        classes = None if label is None else label.classes
 
         def settled(sentences: Sequence[Sentence], targets: Tensor | None) -> Batch | None:
-            known = Known(sentences=sentences, classes=classes, length=field.shape[0])
-            return self._settled(body, update, values, known) if targets is None else known.batch(targets)
+            known = claims.known(sentences)
+            return claims.settled(known) if targets is None else known.batch(targets)
 
         judge = Judge(
             settle=settled,
@@ -190,43 +187,7 @@ class DAGER(Attack):
         }
         odds = {one.tokens: one.odds for one in ranked}
         found = [Found(tokens=one, distance=math.exp(-odds.get(one, 0.0) / len(one))) for one in chosen]
-        return self._guess(body, update, values, found, notes, classes)
-
-    def _guess(
-        self,
-        body: Body,
-        update: Update,
-        values: Values,
-        found: list[Found],
-        notes: dict[str, object],
-        classes: int | None,
-    ) -> Guess:
-        found = sorted(found, key=lambda one: one.distance)[: update.batch_size]
-        length = update.layout["input_ids"].shape[0]
-        short = [one for one in found if classes is not None or len(one.tokens) < length]
-        known = Known(sentences=[one.tokens for one in short], classes=classes, length=length)
-        batch = self._settled(body, update, values, known)
-        if batch is None:
-            whole = Known(sentences=known.sentences, classes=classes or 1, length=length)
-            unknown = whole.batch(torch.zeros(len(short), dtype=torch.long))
-            tensors = {name: unknown[name] for name in ("input_ids", "attention_mask")}
-            notes |= {"exact": False, "agreement": None}
-            return Guess(tensors=tensors, confidence=_depth(short), notes=notes)
-        agreement, limit = verify(update, values, batch, self.channel)
-        notes |= {"exact": agreement <= limit, "agreement": agreement}
-        if agreement <= limit:
-            confidence = torch.ones(batch.size)
-        else:  # some may be there several times: then nobody knows which is as sure as which
-            confidence = _depth(short) if batch.size == len(short) else _depth(short).min().repeat(batch.size)
-        return Guess(tensors=dict(batch), confidence=confidence, notes=notes)
-
-    def _settled(self, body: Body, update: Update, values: Values, known: Known) -> Batch | None:
-        """The batch with its targets; None where they cannot be told: no head, or a change of weights by unknown steps."""
-        try:
-            gradient = update.replace(values=values).as_gradient()
-        except MissingKnowledge:
-            return None
-        return settle(body, update, gradient, known)
+        return claims.guess(found, notes)
 
 
 def _unread(seen: list[Seen], candidates: list[torch.Tensor]) -> NotApplicable:
@@ -239,8 +200,3 @@ def _unread(seen: list[Seen], candidates: list[torch.Tensor]) -> NotApplicable:
         f"no sequence lies in both spans: {fitting} tokens fit the first, at {len(candidates)} places",
         fix="raise the tolerance, if the gradient is not a plain one",
     )
-
-
-def _depth(found: list[Found]) -> torch.Tensor:
-    """1 in the middle of the span, 1/2 at the tolerance."""
-    return torch.tensor([1 / (1 + one.distance) for one in found])

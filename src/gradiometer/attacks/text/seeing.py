@@ -196,5 +196,7 @@ def _at(body: Body, seen: Seen, vocabulary: Tensor, place: int, sketch: Tensor) 
         x = inputs(tokens, torch.float32)
         near.append(tokens[(x @ single).norm(dim=1) < limit * x.norm(dim=1)])
     kept = torch.cat(near)
+    if not len(kept):
+        return kept
     inside = [seen.distance(inputs(tokens, torch.float64)) <= 1 for tokens in kept.split(CHUNK // seen.reader.features)]
-    return kept[torch.cat(inside)] if len(kept) else kept
+    return kept[torch.cat(inside)]
