@@ -23,7 +23,8 @@ def read_tokens(model: Callable[..., Any], ids: Tensor, mask: Tensor, positions:
         mask: [n, length], 0 for padding on the right; or [n, length, length], which token sees which.
         positions: [n, length]; 0, 1, 2, ... where not given.
     """
-    if not _by_name(type(model)):
+    own: type[Any] = type(model)
+    if not _by_name(own):
         logits: Tensor = model(ids, mask) if positions is None else model(ids, mask, positions)
         return logits
     padding = getattr(getattr(model, "config", None), "pad_token_id", None)
