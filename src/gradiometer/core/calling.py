@@ -23,7 +23,7 @@ def read_tokens(model: Callable[..., Any], ids: Tensor, mask: Tensor, positions:
         mask: [n, length], 0 for padding on the right; or [n, length, length], which token sees which.
         positions: [n, length]; 0, 1, 2, ... where not given.
     """
-    own: type[Any] = type(model)
+    own: Any = type(model)
     if not _by_name(own):
         logits: Tensor = model(ids, mask) if positions is None else model(ids, mask, positions)
         return logits
