@@ -125,6 +125,7 @@ def test_an_audit_tells_a_guided_model_from_a_constant_one(
         )
         failed.append(_failed(result))
         (cell,) = result.cells
+        assert cell.generative
         assert cell.noise_psnr is not None
         assert cell.oracle_psnr is None
     assert failed[0] == ""

@@ -187,12 +187,26 @@ def test_states_without_a_figure_do_not_look_like_zero(result: Result) -> None:
 
 def test_generators_stand_beside_what_they_show_without_the_update(result: Result) -> None:
     assert "What generators show" not in render(result, "html")
-    told = {"attack": "GGL", "noise_psnr": decibels(9.4), "psnr": decibels(22.0), "oracle_psnr": decibels(31.6)}
+    told = {
+        "attack": "GGL",
+        "generative": True,
+        "noise_psnr": decibels(9.4),
+        "psnr": decibels(22.0),
+        "oracle_psnr": decibels(31.6),
+    }
     with_generator = result.model_copy(update={"cells": [result.cells[0].model_copy(update=told), *result.cells[1:]]})
     html = render(with_generator, "html")
     assert not Page(html).problems
     section = html.split("What generators show")[1].split("</table>")[0].replace("\u00a0", " ")
     assert re.findall(r"([\d.]+ dB) \[", section) == ["9.4 dB", "22.0 dB", "31.6 dB"]
+    diffused = with_generator.model_copy(
+        update={"cells": [with_generator.cells[0].model_copy(update={"oracle_psnr": None})]}
+    )
+    section = render(diffused, "html").split("What generators show")[1].split("</table>")[0].replace("\u00a0", " ")
+    assert re.findall(r"([\d.]+ dB) \[", section) == [
+        "9.4 dB",
+        "22.0 dB",
+    ]  # a diffusion model shows every picture somewhere
 
 
 def decibels(value: float) -> Estimate:

@@ -14,6 +14,7 @@ from . import advice, drawing, quoting, showing, summaries
 from .checks import examine
 from .criteria import worst
 from .evidence import Evidence, Record
+from .generators import GENERATIVE
 from .metering import metered
 from .modality import modality
 from .schema import Check, ClientInfo, DataInfo, Result, Row, ThreatInfo, Verdict
@@ -44,7 +45,10 @@ def assemble(
         for client in setup.victims
         for defense in setup.defenses_on(client)
     ]
-    cells = [summaries.cell(evidence, found, case) for case in evidence.attacks]
+    cells = [
+        summaries.cell(evidence, found, case, generative=setup.attacks[case.attack].card.family == GENERATIVE)
+        for case in evidence.attacks
+    ]
     pictures, hashes = showing.gallery(setup, evidence, rows, folder)
     for name, victim in setup.victims.items():
         if victim.data is None:

@@ -101,6 +101,7 @@ class Cell(Record):
     defense: str
     attack: str
     informed: bool
+    generative: bool = False
     status: Status
     reason: str = ""
     rate: Estimate | None = None

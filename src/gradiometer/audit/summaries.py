@@ -18,13 +18,18 @@ from .setup import UNDEFENDED
 from .verdict import estimate, rate
 
 
-def cell(evidence: Evidence, findings: Findings, case: Case) -> Cell:
-    """One attack against one defense over all its examples."""
+def cell(evidence: Evidence, findings: Findings, case: Case, *, generative: bool = False) -> Cell:
+    """One attack against one defense over all its examples.
+
+    Args:
+        generative: whether the attack draws on what it knows of pictures beside the update.
+    """
     told: dict[str, Any] = {
         "client": case.client,
         "defense": case.defense,
         "attack": case.attack,
         "informed": case.informed,
+        "generative": generative,
         "causes": Counter(cause for record in evidence.attacks[case].values() if (cause := _cause(record))),
     }
     status, reason = _status(evidence, findings, case)

@@ -96,8 +96,8 @@ def silences(result: Result) -> list[str]:
 
 
 def generators(result: Result) -> list[Cell]:
-    """Cells whose attack searches what a generator can show: they are read beside what it shows without the update."""
-    return [cell for cell in result.cells if cell.oracle_psnr is not None and cell.psnr is not None]
+    """Cells of attacks that draw on what they know of pictures: they are read beside what they show without the update."""
+    return [cell for cell in result.cells if cell.generative and cell.psnr is not None]
 
 
 def _joined(defenses: dict[str, list[str]]) -> list[tuple[str, str]]:
