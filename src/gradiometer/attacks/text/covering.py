@@ -24,7 +24,7 @@ def covering(body: Body, seen: Seen, found: Sequence[Found], most: int | None) -
     Args:
         found: the nearest to the span first. most: how many there can be, where that is known.
     """
-    left = {one.tokens: _coordinates(body, seen, one) for one in found}
+    left = {one.tokens: _coordinates(body, seen, one) for one in found if one.tokens}
     chosen: list[Found] = []
     while left and (most is None or len(chosen) < most):
         adds = {tokens: int((torch.linalg.svdvals(rows) > NEW).sum()) for tokens, rows in left.items()}
