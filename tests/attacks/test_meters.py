@@ -147,3 +147,16 @@ def test_a_clip_hides_the_last_tokens_of_a_language_model(data: Data) -> None:
     reading = replace(DAGER(), channel=guard.channel()).meter(update)
     assert reading.verdict == "partial"
     assert "predicted last" in reading.reason
+
+
+@pytest.mark.parametrize(("level", "count", "verdict"), [(3e-3, 1, "exact"), (1e-3, 4, "partial"), (0.5, 1, "not")])
+def test_known_noise_is_told_by_how_far_it_turns_directions(data: Data, level: float, count: int, verdict: str) -> None:
+    guard = GaussianNoise(std=level, relative=True)
+    update = text(data, count, guard=guard, width=96)
+    informed = guard.informed(DAGER())
+    assert isinstance(informed, DAGER)
+    assert informed.meter(update).verdict == verdict
+    if verdict == "exact":
+        truth = data.private.take(slice(0, count))
+        found = score_text(informed.run(update, derive(1)), truth, data, rng=derive(2))
+        assert all(one.exact for one in found)

@@ -134,7 +134,8 @@ class DAGER(Attack):
         """
         update = update.to("cpu")
         values = update.values if self.channel is None else self.channel.decode(update.values)
-        return predict(update, values, scaled=isinstance(self.channel, Rescaled | NoisyDirection))
+        scaled = isinstance(self.channel, Rescaled | NoisyDirection)
+        return predict(update, values, scaled=scaled, levels=levels(self.channel, update.values))
 
     def _ranked(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from gradiometer.numerics.meter import Meter, Reading, Verdict
 from gradiometer.numerics.span import CLEAR, ROOM, STEP, Outline, outline
 
 from .body import Reader, causal, readers
+from .seeing import behind_noise
 
 FRONT = 4
 """Inputs of linear maps that are looked at: those of one block."""
@@ -20,6 +22,9 @@ SPARSE = 0.2
 """Share of zeros, in rows and columns that are not all zero, from which on what is left combines the inputs no more."""
 CHANCE = 3.0
 """Tokens that may pass by chance: most of them are denied by what would have to follow."""
+TURNED, CROWDED = 0.6, 0.25
+"""Sine of the angle by which known noise may have turned the weakest direction of a single sentence, and of several or of who knows how many.
+On development batches single sentences were found up to 0.6, and batches of four lost from 0.3 on."""
 SEVERAL = 4
 """Sentences of an encoder that the exchange of tokens mostly finds; more were not measured."""
 
@@ -56,15 +61,17 @@ class Seen:
         )
 
 
-def predict(update: Update, values: Values, *, scaled: bool) -> Meter:
+def predict(update: Update, values: Values, *, scaled: bool, levels: Mapping[str, float]) -> Meter:
     """The meter of a text update.
 
     Tokens at their places follow where the span of what reads them alone ends clearly; sentences, where so does that of what reads
     them in their context, and tells at least as many apart. A gap g leaves a tolerance of 1 / g, so that of the T b tokens
-    that are tried behind beginnings of b sentences with T tokens about T b / g pass by chance: a few may.
+    that are tried behind beginnings of b sentences with T tokens about T b / g pass by chance: a few may. Behind noise of known size sentences
+    are ranked instead, and what counts is how far it turned the weakest directions.
 
     Args:
         scaled: whether a defense changed the gradient's size, from which a language model's last tokens follow.
+        levels: standard deviation of an entry's noise in each tensor, where the attacker knows it.
     """
     model = update.need("model")
     try:
@@ -76,7 +83,7 @@ def predict(update: Update, values: Values, *, scaled: bool) -> Meter:
     alone = [one for one in seen if not one.reader.contextual]
     together = [one for one in seen if one.reader.contextual]
     examples = update.batch_size or 0
-    verdict, reason, noise = _judged(alone, together, examples)
+    verdict, reason, noise = _ranked(front, values, levels, examples) or _judged(alone, together, examples)
     if verdict == "exact" and not grows and examples > SEVERAL:
         told = f"an encoder's {examples} sentences are put together by a search that often misses some"
         verdict, reason, noise = "partial", f"tokens are told at their places; {told}", None
@@ -112,6 +119,26 @@ def _judged(alone: list[Seen], together: list[Seen], examples: int) -> Judged:
     # Weak directions of tokens in their context go first; with those of tokens at their places everything is gone.
     ends = first.outline.drowns / STEP
     return "exact", "", (min(first.outline.drowns / CLEAR, max(alike) / crowd), ends)
+
+
+def _ranked(front: list[Reader], values: Values, levels: Mapping[str, float], examples: int) -> Judged | None:
+    """The verdict on spans behind noise of known size; None where there is none that is white."""
+    known = [one for one in front if all(name in levels for name in one.weights)]
+    seen = [found for one in known if (found := behind_noise(one, values, levels))]
+    if not seen:
+        return None
+    seen = [one for one in seen if one.span.rank and not one.full]
+    alone = min((one for one in seen if not one.reader.contextual), key=lambda one: one.widest, default=None)
+    if alone is None or alone.widest > TURNED:
+        return "not", "noise covers directions of the tokens at their places", None
+    telling = [one.widest for one in seen if one.reader.contextual and one.span.rank >= alone.span.rank]
+    if min(telling, default=1.0) > (TURNED if examples == 1 else CROWDED):
+        return (
+            "partial",
+            "tokens are told at their places, and noise covers directions of tokens in their context",
+            None,
+        )
+    return "exact", "", None
 
 
 def _seen(reader: Reader, gradient: Tensor) -> Seen:
