@@ -14,7 +14,8 @@ from gradiometer.core import Update
 def begun(
     attack: Matching, update: Update, seed: torch.Generator, rng: torch.Generator, evaluations: int = 10**6
 ) -> tuple[Problem, Trial]:
-    """The attack's problem, whose random parts are drawn from `seed`, and the first point of its first stage, drawn from `rng`."""
+    """The attack's problem in the space of its first stage, random parts drawn from `seed`, and the first point there, drawn from `rng`."""
     problem, _ = attack._problem(update, seed)
     stage = attack._stages(problem, None)[0]
-    return problem, entered(problem, stage, Budget(evaluations=evaluations), rng, None, attack._between).trial
+    found = entered(problem, stage, Budget(evaluations=evaluations), rng, None, attack._between)
+    return problem.within(found.space), found.trial
