@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gradiometer.core import NotApplicable, Update, Values, derive, in_mode
+from gradiometer.numerics.embedding_tables import find_tables
 from gradiometer.numerics.meter import Meter, Reading, Verdict
 from gradiometer.numerics.span import CLEAR, ROOM, STEP, Outline, outline
 
+from . import listed
 from .body import Reader, causal, readers
 from .seeing import behind_noise
 
@@ -83,7 +85,7 @@ def predict(update: Update, values: Values, *, scaled: bool, levels: Mapping[str
     alone = [one for one in seen if not one.reader.contextual]
     together = [one for one in seen if one.reader.contextual]
     examples = update.batch_size or 0
-    verdict, reason, noise = _ranked(front, values, levels, examples) or _judged(alone, together, examples)
+    verdict, reason, noise = _ranked(update, front, values, levels) or _judged(alone, together, examples)
     if verdict == "exact" and not grows and examples > SEVERAL:
         told = f"an encoder's {examples} sentences are put together by a search that often misses some"
         verdict, reason, noise = "partial", f"tokens are told at their places; {told}", None
@@ -121,18 +123,36 @@ def _judged(alone: list[Seen], together: list[Seen], examples: int) -> Judged:
     return "exact", "", (min(first.outline.drowns / CLEAR, max(alike) / crowd), ends)
 
 
-def _ranked(front: list[Reader], values: Values, levels: Mapping[str, float], examples: int) -> Judged | None:
-    """The verdict on spans behind noise of known size; None where there is none that is white."""
-    known = [one for one in front if all(name in levels for name in one.weights)]
-    seen = [found for one in known if (found := behind_noise(one, values, levels))]
+def _ranked(update: Update, front: list[Reader], values: Values, levels: Mapping[str, float]) -> Judged | None:
+    """The verdict on spans behind noise of known size; None where there is none.
+
+    Of a single sentence whose tokens are listed by the embedding's gradient few orders are left, which are simulated one by one: it
+    suffices that some map shows as many directions as there are tokens, however far noise turned them.
+    """
+    seen = [
+        found
+        for one in front
+        if all(name in levels for name in one.weights) and (found := behind_noise(one, values, levels))
+    ]
     if not seen:
         return None
     seen = [one for one in seen if one.span.rank and not one.full]
     alone = min((one for one in seen if not one.reader.contextual), key=lambda one: one.widest, default=None)
-    if alone is None or alone.widest > TURNED:
+    if alone is None:
+        return "not", "noise covers the tokens at their places", None
+    tables = find_tables(update)
+    bag = listed.tokens(values, tables, levels)
+    together = [one for one in seen if one.reader.contextual]
+    if bag is not None:
+        length = listed.places(values, tables, levels, update.layout["input_ids"].shape[0])
+        single = update.batch_size == 1 or (update.batch_size is None and length is not None and len(bag) <= length)
+        if single and max((one.span.rank for one in together), default=0) >= len(bag):
+            return "exact", "", None
+    if alone.widest > TURNED:
         return "not", "noise covers directions of the tokens at their places", None
-    telling = [one.widest for one in seen if one.reader.contextual and one.span.rank >= alone.span.rank]
-    if min(telling, default=1.0) > (TURNED if examples == 1 else CROWDED):
+    least = max(alone.span.rank, 0 if bag is None else len(bag))
+    telling = min((one.widest for one in together if one.span.rank >= least), default=1.0)
+    if telling > (TURNED if update.batch_size == 1 else CROWDED):
         return (
             "partial",
             "tokens are told at their places, and noise covers directions of tokens in their context",
