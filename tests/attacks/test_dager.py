@@ -220,6 +220,21 @@ def test_who_knows_the_noise_ranks_what_a_threshold_refuses(make: Callable[..., 
     assert not guess.notes["exact"]  # noise explains what is left, which proves no token
 
 
+def test_ranking_ends_where_every_sequence_is_closed(data: Data) -> None:
+    from gradiometer.attacks.text.body import Body
+    from gradiometer.attacks.text.ranking import grow_ranked, levels, seen_in_noise
+
+    model = victim(gpt, data)
+    update, informed = behind(1e-3, observed(model, data, [0]))
+    assert informed.channel is not None
+    values = informed.channel.decode(update.values)
+    body, end = Body(model), data.layout["input_ids"].end
+    _, together = seen_in_noise(body, values, levels(informed.channel, update.values))
+    candidates = [torch.tensor([5, 6]), torch.tensor([end]), torch.tensor([7])]
+    found = grow_ranked(body, together, candidates, torch.tensor([8, 9]), end=end, beams=4)
+    assert {one.tokens for one in found} == {(5, end), (6, end)}
+
+
 def test_ranking_needs_neither_the_batch_size_nor_the_embedding(data: Data) -> None:
     model = victim(gpt, data)
     model.tokens.weight.requires_grad_(False)

@@ -109,6 +109,8 @@ def grow_ranked(
             complete += [one for one in longer if one.tokens[-1] == end]
             longer = [one for one in longer if one.tokens[-1] != end]
         open_ = sorted(longer, key=lambda one: -one.odds)[:beams]
+        if not open_:  # every sequence is closed
+            break
         if end is None:
             complete += open_
     if end is None and complete:
