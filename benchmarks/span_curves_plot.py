@@ -35,7 +35,9 @@ def curves(rows: list[dict[str, object]], panel: str) -> Curves:
         attack, name, who = str(row["attack"]), str(row["name"]), str(row["knowing"])
         untouched = name == f"batch {USUAL[attack.split(',')[0]]}, noise 0"
         match = PANELS[panel].search(name)
-        if match and (panel == "examples a batch" or untouched or name.startswith(f"batch {USUAL[attack.split(',')[0]]},")):
+        if match and (
+            panel == "examples a batch" or untouched or name.startswith(f"batch {USUAL[attack.split(',')[0]]},")
+        ):
             level = float(match[1]) or NONE
         elif untouched and panel in UNTOUCHED:
             level = UNTOUCHED[panel]
