@@ -2,8 +2,9 @@
 
 from .bag_of_words import BagOfWords
 from .dager import DAGER
+from .film import FILM
 from .lamp import LAMP
 from .tag import TAG
 from .text_dlg import TextDLG
 
-__all__ = ["DAGER", "LAMP", "TAG", "BagOfWords", "TextDLG"]
+__all__ = ["DAGER", "FILM", "LAMP", "TAG", "BagOfWords", "TextDLG"]

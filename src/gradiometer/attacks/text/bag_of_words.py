@@ -50,11 +50,16 @@ class BagOfWords(Attack):
             raise NotApplicable("the token embedding's gradient is zero: nothing reached it")
         tied = bool(used.double().mean() > 0.5)
         if tied:
-            levels = norms.clamp_min(torch.finfo(torch.float64).tiny).log()
-            deviation = 1.4826 * (levels - levels.median()).abs().median()
-            used = levels > levels.median() + self.outlier * deviation
+            used = standing_out(norms, self.outlier)
         bag = used.nonzero().flatten()
         return Guess(tensors={"bag": bag}, notes={"tied": tied, "tokens": len(bag)})
+
+
+def standing_out(norms: Tensor, outlier: float) -> Tensor:
+    """Which rows' norms [n] lie so many deviations above the median, on a logarithmic scale; [n], bool."""
+    levels = norms.clamp_min(torch.finfo(torch.float64).tiny).log()
+    deviation = 1.4826 * (levels - levels.median()).abs().median()
+    return levels > levels.median() + outlier * deviation
 
 
 def _embedding(update: Update) -> Tensor:

@@ -85,7 +85,7 @@ def choose(judge: Judge, ranked: Sequence[Ranked], candidates: Sequence[Tensor],
         ranked: the likeliest first. candidates: of every place, the nearest first.
         count: how many sequences there are; None: as many as explain more.
     """
-    apart = _different([one.tokens for one in ranked], count or MOST)
+    apart = different([one.tokens for one in ranked], count or MOST)
     batch = apart[: count or 1]
     while (
         count is None and len(batch) < len(apart) and judge(apart[: len(batch) + 1], settle=True)[0] < judge(batch)[0]
@@ -118,7 +118,8 @@ def _exchanged(
     return batch
 
 
-def _different(sentences: Sequence[Sentence], most: int) -> list[Sentence]:
+def different(sentences: Sequence[Sentence], most: int) -> list[Sentence]:
+    """The first ones of which no two are alike."""
     found = list[Sentence]()
     for one in sentences:
         if len(found) == most:

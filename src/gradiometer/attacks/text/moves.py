@@ -123,9 +123,9 @@ class Moves:
         tried = dict[Sentence, None]()
         for order in self._orders(len(ids[row]), problem.free, rng):
             tried[tuple(ids[row, order].tolist())] = None
-            said, place = ids[row].tolist(), _draw(problem.free, rng)
-            offered = near[place].tolist() if _draw(2, rng) else said[: problem.free]
-            said[place] = offered[_draw(len(offered), rng)]
+            said, place = ids[row].tolist(), draw(problem.free, rng)
+            offered = near[place].tolist() if draw(2, rng) else said[: problem.free]
+            said[place] = offered[draw(len(offered), rng)]
             tried[tuple(said)] = None
         sentences = [*tried]
 
@@ -138,7 +138,7 @@ class Moves:
 
     def _orders(self, length: int, free: int, rng: torch.Generator) -> list[Order]:
         """Orders of which the first keeps all as it is; the last places stay where they are known."""
-        drawn = [_MOVES[_draw(len(_MOVES), rng)](list(range(free)), rng) for _ in range(self.tries)]
+        drawn = [moved(free, rng) for _ in range(self.tries)]
         return [list(range(length)), *([*order, *range(free, length)] for order in drawn)]
 
     def _best(
@@ -160,31 +160,37 @@ class Moves:
         return best
 
 
-def _draw(most: int, rng: torch.Generator) -> int:
+def moved(length: int, rng: torch.Generator) -> Order:
+    """The order of so many places after one move: two swapped, one or a part put elsewhere, or all turned around."""
+    return _MOVES[draw(len(_MOVES), rng)](list(range(length)), rng)
+
+
+def draw(most: int, rng: torch.Generator) -> int:
+    """A number from 0 to `most` - 1."""
     return int(torch.randint(most, (), generator=rng))
 
 
 def _swapped(order: Order, rng: torch.Generator) -> Order:
-    i, j = _draw(len(order), rng), _draw(len(order), rng)
+    i, j = draw(len(order), rng), draw(len(order), rng)
     order[i], order[j] = order[j], order[i]
     return order
 
 
 def _one_moved(order: Order, rng: torch.Generator) -> Order:
-    one = order.pop(_draw(len(order), rng))
-    order.insert(_draw(len(order) + 1, rng), one)
+    one = order.pop(draw(len(order), rng))
+    order.insert(draw(len(order) + 1, rng), one)
     return order
 
 
 def _part_moved(order: Order, rng: torch.Generator) -> Order:
-    a, b = sorted((_draw(len(order), rng), _draw(len(order), rng)))
+    a, b = sorted((draw(len(order), rng), draw(len(order), rng)))
     part, rest = order[a : b + 1], order[:a] + order[b + 1 :]
-    at = _draw(len(rest) + 1, rng)
+    at = draw(len(rest) + 1, rng)
     return rest[:at] + part + rest[at:]
 
 
 def _rotated(order: Order, rng: torch.Generator) -> Order:
-    at = _draw(len(order), rng)
+    at = draw(len(order), rng)
     return order[at:] + order[:at]
 
 
