@@ -26,6 +26,8 @@ from .verifying import verify
 
 CLEAR = 6.0
 """Deviations by which the rows of predicted tokens stand out of the head's gradient: of 50 thousand others none does by chance."""
+STILL = 10
+"""After so many rounds in turn that change nothing, the moves end."""
 Scores = Callable[[Sequence[Sentence]], list[float]]
 
 
@@ -75,9 +77,9 @@ class FILM(Attack):
     longest: int = 40
     penalty: float = 2.0
     refined: int = 4
-    rounds: int = 30
+    rounds: int = 60
     tries: int = 200
-    simulated: int = 16
+    simulated: int = 64
     gradient: Literal["likeness", "norm"] | None = "likeness"
     weight: float = 1.0
     language: LanguagePrior = KneserNey()
@@ -158,7 +160,7 @@ class FILM(Attack):
             if self.gradient == "norm":
                 return [math.exp(nats) + self.weight * likeness.norm(one) for nats, one in zip(told, sentences)]
             if self.gradient == "likeness":
-                return [nats + self.weight * likeness.sine(one) for nats, one in zip(told, sentences)]
+                return [nats + self.weight * sine for nats, sine in zip(told, likeness.sines(sentences))]
             return told
 
         return scores
@@ -167,27 +169,28 @@ class FILM(Attack):
         self, best: Sentence, language: Language, words: Words, scores: Scores, likeness: Likeness, rng: torch.Generator
     ) -> Sentence:
         """A sentence after the moves that lower its score."""
-        (least,) = scores([best])
+        (least,), still = scores([best]), 0
         for _ in range(self.rounds):
-            if self.gradient and likeness.same(best):
+            if still == STILL or (self.gradient and likeness.same(best)):
                 break
             tried = [*dict.fromkeys(changed(best, words, rng) for _ in range(self.tries))]
             nats = torch.tensor(read(language, words, tried, self.penalty))
             kept = [tried[i] for i in nats.argsort(stable=True)[: self.simulated].tolist()]
             found = scores(kept)
+            still += 1
             if min(found) < least:
+                still = 0
                 best, least = kept[found.index(min(found))], min(found)
         return best
 
     def _guess(
         self, update: Update, values: Values, said: list[Sentence], likeness: Likeness, notes: dict[str, object]
     ) -> Guess:
-        ones = [likeness.batch(one, likeness.label(one)) for one in said]
-        confidence = torch.tensor([max(0.0, likeness.cosine(one)) for one in said])
-        tensors = {name: torch.cat([one[name] for one in ones]) for name in ("input_ids", "attention_mask")}
+        batch = likeness.batch(said, [likeness.label(one) for one in said])
+        confidence = 1 - torch.tensor(likeness.sines(said)).exp()
         if update.batch_size == 1:
-            tensors = dict(ones[0])
-            agreement, limit = verify(update, values, ones[0], self.channel)
+            agreement, limit = verify(update, values, batch, self.channel)
             notes |= {"agreement": agreement, "exact": agreement <= limit}
             confidence = torch.ones(1) if agreement <= limit else confidence
+        tensors = {name: value for name, value in batch.items() if name != "y" or update.batch_size == 1}
         return Guess(tensors=tensors, confidence=confidence, notes=notes)

@@ -1,4 +1,4 @@
-"""How like the gradient of one sentence is to what a batch sent: the part of a language's order of words that the gradient has a say in."""
+"""How like the gradients of a sentence's own words are to the rows that a batch sent for these words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
 
 from gradiometer.core import Batch, Update, clone_model
 from gradiometer.numerics.embedding_tables import Tables
@@ -13,11 +14,11 @@ from gradiometer.numerics.embedding_tables import Tables
 from .prefixes import Sentence
 
 LEAST, SAME = 1e-7, 1e-4
-"""Squared sine below which single precision tells nothing, and below which two gradients are the same in all but a few roundings."""
+"""Squared sine below which single precision tells nothing, and below which rows are the same in all but a few roundings."""
 
 
 class Likeness:
-    """Simulates sentences, one by one. Tables of the vocabulary are left out: they are large, and have told the words.
+    """Compares rows of the token embedding's gradient: that of a word which one sentence of the batch holds is all this sentence's.
 
     Args:
         update: with its values decoded.
@@ -25,58 +26,58 @@ class Likeness:
     """
 
     def __init__(self, update: Update, tables: Tables, classes: Sequence[int] | None) -> None:
-        field = update.layout["input_ids"]
-        self._length, self._loss = field.shape[0], update.need("loss")
+        self._length, self._loss = update.layout["input_ids"].shape[0], update.need("loss")
         self._classes: list[int | None] = [None] if classes is None else [*classes]
-        self._model = clone_model(update.need("model")).eval()
-        for weight in self._model.parameters():
-            weight.requires_grad_(weight.requires_grad and field.classes not in weight.shape)
-        sent = update.as_gradient()
-        trained = {name: weight for name, weight in self._model.named_parameters() if weight.requires_grad}
-        names = [name for name in trained if name in sent and sent[name].any()]
-        self._weights = [trained[name] for name in names]
-        self._sent = [sent[name].to(trained[name]).flatten() for name in names]
-        self._norms = torch.stack([one.norm() for one in self._sent])
-        self._known: dict[Sentence, tuple[float, float, float, int | None]] = {}
+        self._model = clone_model(update.need("model")).eval().requires_grad_(False)
+        self._rows = update.as_gradient()[f"{tables.tokens}.weight"]
+        self._seen: list[Tensor] = []
+        self._model.get_submodule(tables.tokens).register_forward_hook(self._look)
+        self._known: dict[Sentence, tuple[float, float, int | None]] = {}
 
-    def sine(self, sentence: Sentence) -> float:
-        """Logarithm of the squared sine of the angle to what was sent, the mean over tensors: 0 for nothing in common."""
-        return self._told(sentence)[0]
+    def sines(self, sentences: Sequence[Sentence]) -> list[float]:
+        """Logarithm of the squared sine of the angle between both rows of a word, the mean over words: 0 for nothing in common."""
+        new = [one for one in dict.fromkeys(sentences) if one not in self._known]
+        if new:
+            told = [[(*one, y) for one in self._compared(new, y)] for y in self._classes]
+            self._known |= {one: min(tried) for one, tried in zip(new, zip(*told))}
+        return [self._known[one][0] for one in sentences]
 
     def same(self, sentence: Sentence) -> bool:
         """Whether nothing but rounding sets the two apart."""
-        return self.sine(sentence) < math.log(SAME)
-
-    def cosine(self, sentence: Sentence) -> float:
-        """The cosine of that angle, the mean over tensors, in [-1, 1]."""
-        return self._told(sentence)[1]
-
-    def norm(self, sentence: Sentence) -> float:
-        """Of the sentence's own gradient."""
-        return self._told(sentence)[2]
-
-    def batch(self, sentence: Sentence, y: int | None) -> Batch:
-        """The sentence as a batch of one."""
-        ids, mask = torch.zeros(2, 1, self._length, dtype=torch.long)
-        ids[0, : len(sentence)], mask[0, : len(sentence)] = torch.tensor(sentence), 1
-        one = Batch(input_ids=ids, attention_mask=mask)
-        return one if y is None else one.replace(y=torch.tensor([y]))
+        return self.sines([sentence])[0] < math.log(SAME)
 
     def label(self, sentence: Sentence) -> int | None:
         """The class with which the sentence is most like what was sent."""
-        return self._told(sentence)[3]
+        self.sines([sentence])
+        return self._known[sentence][2]
 
-    def _told(self, sentence: Sentence) -> tuple[float, float, float, int | None]:
-        if sentence not in self._known:
-            tried = [(*self._compared(sentence, y), y) for y in self._classes]
-            self._known[sentence] = min(tried, key=lambda one: one[0])
-        return self._known[sentence]
+    def norm(self, sentence: Sentence) -> float:
+        """Of the gradient that the sentence has by its own."""
+        self.sines([sentence])
+        return self._known[sentence][1]
 
-    def _compared(self, sentence: Sentence, y: int | None) -> tuple[float, float, float]:
-        loss = self._loss(self._model, self.batch(sentence, y))
-        own = [one.flatten() for one in torch.autograd.grad(loss, self._weights)]
-        norms = torch.stack([one.norm() for one in own])
-        shared = torch.stack([one @ other for one, other in zip(own, self._sent)])
-        cosines = shared / (norms * self._norms).clamp_min(torch.finfo(norms.dtype).tiny)
-        sines = (1 - cosines.clamp_min(0).square()).clamp_min(LEAST)
-        return float(sines.log().mean()), float(cosines.mean()), float(norms.norm())
+    def batch(self, sentences: Sequence[Sentence], y: Sequence[int | None]) -> Batch:
+        """The sentences as a batch."""
+        ids, mask = torch.zeros(2, len(sentences), self._length, dtype=torch.long)
+        for row, one in enumerate(sentences):
+            ids[row, : len(one)], mask[row, : len(one)] = torch.tensor(one), 1
+        batch = Batch(input_ids=ids, attention_mask=mask)
+        return batch if None in y else batch.replace(y=torch.tensor(y))
+
+    def _look(self, _: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        self._seen[:] = [output.requires_grad_()]
+        return self._seen[0]
+
+    def _compared(self, sentences: Sequence[Sentence], y: int | None) -> list[tuple[float, float]]:
+        batch = self.batch(sentences, [y] * len(sentences))
+        # The loss is a mean: other sentences beside one change the length of its gradient, and not its direction.
+        loss = self._loss(self._model, batch)
+        (found,) = torch.autograd.grad(loss, self._seen[0])
+        ids, there = batch["input_ids"], batch["attention_mask"].to(found)
+        same = (ids[:, :, None] == ids[:, None]).to(found) * there[:, None]
+        own, sent = same @ found, self._rows[ids].to(found)
+        size = own.norm(dim=2) * sent.norm(dim=2)
+        cosines = (own * sent).sum(2) / size.clamp_min(torch.finfo(found.dtype).tiny)
+        told = (1 - cosines.clamp_min(0).square()).clamp_min(LEAST).log() * there
+        norms = len(sentences) * (found * there[:, :, None]).flatten(1).norm(dim=1)
+        return [*zip((told.sum(1) / there.sum(1)).tolist(), norms.tolist())]
