@@ -1,10 +1,11 @@
-"""DAGER on real sentences: whole batches from one gradient, without labels, lengths or the batch size.
+"""DAGER, or TIGER, on real sentences: whole batches from one gradient, without labels, lengths or the batch size.
 
     GRADIOMETER_DATA=... python benchmarks/dager.py
     GRADIOMETER_DATA=... python benchmarks/dager.py --cases gpt:cola:1:10 gpt:rt:8:10:24
     GRADIOMETER_DATA=... python benchmarks/dager.py --cases gpt2:cola:1:3 gpt2:cola:8:2
     GRADIOMETER_DATA=... python benchmarks/dager.py --cases bert:cola:1:20:12 bert:cola:2:10:10
     GRADIOMETER_DATA=... python benchmarks/dager.py --cases gpt:cola:4:10 --noise 1e-6 1e-5 1e-4 1e-3
+    GRADIOMETER_DATA=... python benchmarks/dager.py --cases bert:cola:1:20:12 --noise 0 1e-3 1e-2 --attack TIGER --sized
 
 A case is model:sentences:batch:draws[:longest]. `gpt` has 3 blocks of width 256 and GPT-2's vocabulary, `gpt2` is GPT-2 small
 (fused maps, 12 blocks of width 768), `bert` a bidirectional model of 3 blocks of width 256 with BERT's vocabulary; all classify
@@ -22,12 +23,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from gradiometer.attacks.text import DAGER
+from gradiometer.attacks.text import DAGER, TIGER
 from gradiometer.core import (
     Client,
     Data,
@@ -48,6 +50,7 @@ from gradiometer.metrics import score_text
 from gradiometer.models import bert, gpt, gpt2
 from gradiometer.numerics.intervals import wilson
 
+ATTACKS = {"DAGER": DAGER(), "TIGER": TIGER()}
 MODELS: dict[str, Callable[..., nn.Module]] = {"gpt": gpt, "gpt2": gpt2, "bert": bert}
 THREAT = Threat(batch_size=False, recipe=False, buffers=False, public=False)
 LONGEST = 40
@@ -83,6 +86,7 @@ def row(case: str, noise: float, options: argparse.Namespace) -> bool:
     model, name, batch, draws, *rest = case.split(":")
     data = sentences(name, model, int(rest[0]) if rest else LONGEST)
     defense = GaussianNoise(std=noise, relative=True) if noise else Defense()
+    threat = replace(THREAT, batch_size=options.sized)
     size, field = int(batch), data.layout["input_ids"]
     scores, seconds, exact, said, wrong, refused, tokens = [], list[float](), 0, 0, 0, 0, list[int]()
     for i in range(options.first, options.first + int(draws)):
@@ -90,8 +94,8 @@ def row(case: str, noise: float, options: argparse.Namespace) -> bool:
         private = data.private.take(order)
         victim = MODELS[model](field.classes, field.shape[0], 2, seed=i)
         client = Client(model=victim, layout=data.layout, loss=sequence_cross_entropy, recipe=Recipe(examples=size))
-        update = play(client, private, rng=derive(0, i), threat=THREAT, defense=defense)
-        attack = DAGER()
+        update = play(client, private, rng=derive(0, i), threat=threat, defense=defense)
+        attack = ATTACKS[options.attack]
         start = time.process_time()
         try:
             guess = (defense.informed(attack) or attack).run(update, derive(1, i))
@@ -113,7 +117,7 @@ def row(case: str, noise: float, options: argparse.Namespace) -> bool:
     rouge = [sum(getattr(one, key) for one in scores) / count for key in ("rouge1", "rouge2", "rouge_l")]
     share = wilson(exact, len(seconds))
     print(
-        f"{case}{f', noise {noise:g}' if noise else ''}: ROUGE-1/2/L {rouge[0]:.4f} {rouge[1]:.4f} {rouge[2]:.4f}, "
+        f"{options.attack} {case}{f', noise {noise:g}' if noise else ''}: ROUGE-1/2/L {rouge[0]:.4f} {rouge[1]:.4f} {rouge[2]:.4f}, "
         f"blind ROUGE-L {sum(one.blind_rouge_l for one in scores) / count:.3f}, "
         f"exact sentences {sum(one.exact for one in scores)} of {count}, exact batches {exact} of {len(seconds)} "
         f"[{share.lower:.2f}, {share.upper:.2f}], said to be exact {said}, of these not {wrong}, refused {refused}, "
@@ -129,6 +133,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="*", default=CASES)
     parser.add_argument("--noise", type=float, nargs="*", default=[0.0])
+    parser.add_argument("--attack", choices=[*ATTACKS], default="DAGER")
+    parser.add_argument("--sized", action="store_true", help="the threat grants the batch size")
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()

@@ -6,5 +6,6 @@ from .film import FILM
 from .lamp import LAMP
 from .tag import TAG
 from .text_dlg import TextDLG
+from .tiger import TIGER
 
-__all__ = ["DAGER", "FILM", "LAMP", "TAG", "BagOfWords", "TextDLG"]
+__all__ = ["DAGER", "FILM", "LAMP", "TAG", "TIGER", "BagOfWords", "TextDLG"]

@@ -43,8 +43,8 @@ def exchange(
     """
     found: dict[tuple[int, ...], Found] = {}
     for turn in range(TURNS):
-        for slots in _lengths(candidates, end):
-            if _complete(found, seen, most):
+        for slots in lengths(candidates, end):
+            if complete(found, seen, most):
                 return list(found.values())
             if not (turn and _few(slots)):
                 weights = [_unused(tokens, place, found) for place, tokens in enumerate(slots)]
@@ -52,7 +52,7 @@ def exchange(
     return list(found.values())
 
 
-def _lengths(candidates: Sequence[Tensor], end: int | None) -> list[list[Tensor]]:
+def lengths(candidates: Sequence[Tensor], end: int | None) -> list[list[Tensor]]:
     """The candidates of every position, for each length that a sequence can have."""
     if end is None:
         return [list(candidates)] if all(map(len, candidates)) else []
@@ -65,7 +65,7 @@ def _lengths(candidates: Sequence[Tensor], end: int | None) -> list[list[Tensor]
     return lengths
 
 
-def _complete(found: dict[tuple[int, ...], Found], seen: Seen, most: int | None) -> bool:
+def complete(found: dict[tuple[int, ...], Found], seen: Seen, most: int | None) -> bool:
     """Whether as many sequences were found as there are, or as many tokens as the span has dimensions."""
     if most is not None and len(found) >= most:
         return True
