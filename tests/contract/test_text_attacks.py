@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gradiometer.attacks import text
-from gradiometer.attacks.text import DAGER, LAMP, TAG, BagOfWords, TextDLG
+from gradiometer.attacks.text import DAGER, FILM, LAMP, TAG, TIGER, BagOfWords, TextDLG
 from gradiometer.attacks.text.moves import Moves
 from gradiometer.core import (
     Attack,
@@ -43,16 +43,20 @@ class Row:
         count: sentences that it is shown.
         blind: how far above the blind baseline it must be.
         sums: whether it reads a sum over clients; otherwise it refuses one.
+        single: whether it reads single sentences out of several; the best then counts.
     """
 
     attack: Attack
     count: int = 3
     blind: float = 0.3
     sums: bool = True
+    single: bool = False
 
 
 ROWS = [
     Row(DAGER()),
+    Row(TIGER()),
+    Row(FILM(beams=8, refined=2, rounds=20), single=True),
     Row(BagOfWords()),
     Row(TextDLG(iterations=30), count=1, blind=0.0, sums=False),
     Row(TAG(iterations=30), count=1, blind=0.0, sums=False),
@@ -76,7 +80,7 @@ def observed(data: Data, row: Row) -> tuple[Batch, Update]:
     return batch, play(client_of(data, row.count), batch, rng=derive(0), threat=Threat(), public=data.public)
 
 
-def gain(guess: Guess, truth: Batch, data: Data) -> float:
+def gain(row: Row, guess: Guess, truth: Batch, data: Data) -> float:
     """How far the guess is above the blind one, in the share of what was said."""
     if "bag" in guess:
         said = {token for tokens in sentences(truth) for token in tokens}
@@ -84,14 +88,14 @@ def gain(guess: Guess, truth: Batch, data: Data) -> float:
         assert size
         # All tokens of the vocabulary are the blind bag.
         return len(found & said) / len(found | said) - len(said) / size
-    return min(one.gain for one in score_text(guess, truth, data, rng=derive(1)))
+    return (max if row.single else min)(one.gain for one in score_text(guess, truth, data, rng=derive(1)))
 
 
 @EACH
 def test_beats_the_blind_baseline_and_repeats_bit_for_bit(row: Row, data: Data) -> None:
     batch, update = observed(data, row)
     guess, again = (row.attack.run(update, derive(7)) for _ in range(2))
-    assert gain(guess, batch, data) > row.blind
+    assert gain(row, guess, batch, data) > row.blind
     assert set(guess.tensors) == set(again.tensors)
     assert all(torch.equal(guess[name], again[name]) for name in guess.tensors)
 
@@ -129,7 +133,7 @@ def test_a_sum_over_clients_is_read_as_a_larger_batch(row: Row, data: Data) -> N
             row.attack.run(update, derive(7))
         return
     whole = Batch({name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
-    assert gain(row.attack.run(update, derive(7)), whole, data) > 0.3
+    assert gain(row, row.attack.run(update, derive(7)), whole, data) > 0.3
 
 
 @EACH

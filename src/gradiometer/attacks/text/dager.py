@@ -30,7 +30,7 @@ from .claiming import Claims
 from .exchange import exchange
 from .metering import predict
 from .prefixes import Found, Sentence, grow
-from .ranking import CONTROLS, Ranked, exchange_ranked, grow_ranked, levels, likely, seen_in_noise
+from .ranking import CONTROLS, exchange_ranked, grow_ranked, levels, likely, seen_in_noise
 from .seeing import Seen, before_and_behind, fits, unending
 from .verifying import caused
 
@@ -107,7 +107,10 @@ class DAGER(Attack):
         label = update.layout.get("y")
         # Without classes the loss is that of next tokens, and the last token enters nothing.
         end = field.end if label is not None else None
-        found = self._found(body, update, values, [alone, together], candidates, end, rng)
+        if body.causal:
+            found = grow(body, together, candidates, end=end, most=self.beams)
+        else:
+            found = exchange(body, together, candidates, end=end, most=update.batch_size, starts=self.starts, rng=rng)
         notes = {
             "rank": [alone.span.rank, together.span.rank],
             "gap": [alone.span.gap, together.span.gap],
@@ -134,39 +137,6 @@ class DAGER(Attack):
         scaled = isinstance(self.channel, Rescaled | NoisyDirection)
         return predict(update, values, scaled=scaled, levels=levels(self.channel, update.values))
 
-    def _found(
-        self,
-        body: Body,
-        update: Update,
-        values: Values,
-        seen: list[Seen],
-        candidates: list[Tensor],
-        end: int | None,
-        rng: torch.Generator,
-    ) -> list[Found]:
-        """The sequences that lie in the spans before and behind the attention."""
-        together = seen[-1]
-        if body.causal:
-            return grow(body, together, candidates, end=end, most=self.beams)
-        return exchange(body, together, candidates, end=end, most=update.batch_size, starts=self.starts, rng=rng)
-
-    def _likeliest(
-        self,
-        body: Body,
-        update: Update,
-        alone: list[Seen],
-        together: list[Seen],
-        candidates: list[Tensor],
-        least: int,
-        end: int | None,
-        rng: torch.Generator,
-    ) -> list[Ranked]:
-        """Sequences near the spans that noise leaves, the likeliest first."""
-        controls = torch.randint(update.layout["input_ids"].classes or 1, (CONTROLS,), generator=rng)
-        if body.causal:
-            return grow_ranked(body, together, candidates, controls, end=end, beams=self.kept)
-        return exchange_ranked(body, together, candidates, controls, end=end, least=least, rng=rng)
-
     def _ranked(
         self,
         claims: Claims,
@@ -184,8 +154,12 @@ class DAGER(Attack):
         end = field.end if label is not None else None
         length = longest or field.shape[0]
         candidates = likely(body, alone, vocabulary, length, self.kept)
-        least = longest if longest and update.batch_size == 1 else 1
-        ranked = self._likeliest(body, update, alone, together, candidates, least, end, rng)
+        controls = torch.randint(field.classes or 1, (CONTROLS,), generator=rng)
+        if body.causal:
+            ranked = grow_ranked(body, together, candidates, controls, end=end, beams=self.kept)
+        else:
+            least = longest if longest and update.batch_size == 1 else 1
+            ranked = exchange_ranked(body, together, candidates, controls, end=end, least=least, rng=rng)
         if longest and update.batch_size == 1:
             whole = longest if label is not None else longest - 1
             ranked = [one for one in ranked if len(one.tokens) == whole] or ranked

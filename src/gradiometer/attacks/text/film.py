@@ -45,15 +45,16 @@ class FILM(Attack):
         penalty: nats that a pair of neighbors costs which the sentence holds before.
         refined: sentences that are moved about. rounds: of moves, each; tries: moves of a round that the language model sees, and
             simulated: of which the gradient is.
-        gradient: `likeness`: how like the sentence's own gradient is to the one that was sent; `norm`: how short it is, as in the
-            paper, whose victims have learned their sentences by heart; None: language alone judges.
+        gradient: `likeness`: how like the rows of the embedding's gradient that a sentence causes are to those that were sent, which
+            for a rare word are this sentence's own; `norm`: how short they are, as in the paper, whose victims have learned their
+            sentences by heart; None: language alone judges.
         weight: of the gradient.
         language: the prior.
         channel: what an informed attacker knows of a defense: it decodes the entries.
 
     Returns (in `Guess`):
         input_ids, attention_mask: [k, length], the best first. y: [1], of a single sentence with a class. confidence: [k], 1 for a
-        verified guess, else the likeness of the gradient. notes: `bag`, its size; `surprise`, nats a token; `exact`.
+        verified guess, else the likeness of the rows. notes: `bag`, its size; `surprise`, nats a token; `exact`.
 
     References:
         Gupta, Huang, Zhong, Gao, Li, Chen, "Recovering Private Text in Federated Learning of Language Models", 2022,
@@ -68,10 +69,10 @@ class FILM(Attack):
         arxiv="2205.08514",
         modality="text",
         family="search",
-        formula="bag = {t : dL/dE[t] != 0};  min over orders of -log p(t) / T + a log(1 - cos^2(dL(t), sent))",
+        formula="bag = {t : dL/dE[t] != 0};  min over sentences s of -log p(s) / T + a mean over t in s of log sin^2(dL(s)/dE[t], dL/dE[t])",
         needs=("model", "loss", "public"),
-        departs="trigrams of public sentences, and not the victim itself, are the prior; the gradient's likeness judges, and not its "
-        "norm; every word is used where there is one sentence; no groups of beams",
+        departs="trigrams of public sentences, and not the victim itself, are the prior; of the gradient the likeness of its rows "
+        "judges, and not the norm; every word is used where there is one sentence; no groups of beams",
     )
     beams: int = 32
     longest: int = 40

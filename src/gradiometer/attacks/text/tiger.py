@@ -75,8 +75,11 @@ class TIGER(DAGER):
         rng: torch.Generator,
     ) -> list[Found]:
         drifts = update.sends == "delta" and (update.recipe is None or update.recipe.steps > 1)
+        # Others leave tokens out, as those of a last block do.
+        ranks = {one.reader.contextual: one.span.rank for one in seen}
         front = [look(one, values, self.tolerance, drifts) for one in body.readers(values)[:FRONT]]
-        relaxed = Relaxed(update.need("model"), find_tables(update), [one for one in front if one.clear] or seen)
+        front = [one for one in front if one.clear and one.span.rank >= ranks[one.reader.contextual]]
+        relaxed = Relaxed(update.need("model"), find_tables(update), front or seen)
         found: dict[Sentence, Found] = {}
         for _ in range(self.turns):
             for slots in _of_each_length(candidates, end, 1):
