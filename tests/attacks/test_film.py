@@ -64,10 +64,11 @@ def test_one_sentence_comes_back_whole_and_is_certified(
     assert guess.confidence.tolist() == [1.0]
 
 
-def test_a_batch_gives_sentences_that_it_holds_and_none_is_certified(data: Data) -> None:
+def test_a_batch_gives_single_sentences_and_none_is_certified(data: Data) -> None:
     rows = list(range(6))
-    guess = FILM().run(observed(bert, data, rows), derive(1))
-    assert sentences(guess)[0] in sentences(data.private.take(rows))
+    guess = FILM(refined=2, rounds=30).run(observed(bert, data, rows), derive(1))
+    best = max(one.rouge_l for one in score_text(guess, data.private.take(rows), data, rng=derive(2)))
+    assert best > 0.8
     assert not guess.notes["exact"]
     assert "y" not in guess
 
@@ -128,15 +129,14 @@ def test_rows_of_a_sentence_of_the_batch_are_more_alike_than_those_of_another(da
 
 def test_without_the_gradient_only_language_speaks(data: Data) -> None:
     """The control: the same search over the same words, which puts them in a likely order and not in theirs."""
-    rows = list(range(3, 9))
+    rows, brief = [3, 4], FILM(refined=1, rounds=10)
 
     def surprise(guess: Guess) -> float:
         return float(guess.notes["surprise"][0])
 
     update = observed(bert, data, rows)
-    with_it, without = (replace(FILM(), gradient=judge).run(update, derive(1)) for judge in ("likeness", None))
+    with_it, without = (replace(brief, gradient=judge).run(update, derive(1)) for judge in ("likeness", None))
     assert surprise(without) <= surprise(with_it) + 1e-9
-    assert FILM(gradient="norm").run(update, derive(1)).notes["exact"] is False
 
 
 def test_another_language_can_speak(data: Data) -> None:
@@ -146,8 +146,8 @@ def test_another_language_can_speak(data: Data) -> None:
         def learned(self, update: Update) -> Same:
             return self
 
-        def surprise(self, said: Sequence[Sequence[int]], *, whole: bool = True) -> Tensor:
-            return torch.zeros(len(said), dtype=torch.float64)
+        def surprise(self, sentences: Sequence[Sequence[int]], *, whole: bool = True) -> Tensor:
+            return torch.zeros(len(sentences), dtype=torch.float64)
 
     update = observed(bert, data, [3]).replace(public=None)
     guess = FILM(language=Same(), rounds=100).run(update, derive(1))  # type: ignore[arg-type]

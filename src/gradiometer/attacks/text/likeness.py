@@ -13,8 +13,8 @@ from gradiometer.numerics.embedding_tables import Tables
 
 from .prefixes import Sentence
 
-LEAST, SAME = 1e-7, 1e-4
-"""Squared sine below which single precision tells nothing, and below which rows are the same in all but a few roundings."""
+LEAST, SAME = 1e-12, 1e-8
+"""Squared sine below which a single-precision client's rounding lies, and below which two sentences cannot be told apart."""
 
 
 class Likeness:
@@ -72,9 +72,9 @@ class Likeness:
         batch = self.batch(sentences, [y] * len(sentences))
         # The loss is a mean: other sentences beside one change the length of its gradient, and not its direction.
         loss = self._loss(self._model, batch)
-        (found,) = torch.autograd.grad(loss, self._seen[0])
-        ids, there = batch["input_ids"], batch["attention_mask"].to(found)
-        same = (ids[:, :, None] == ids[:, None]).to(found) * there[:, None]
+        found = torch.autograd.grad(loss, self._seen[0])[0].double()
+        ids, there = batch["input_ids"], batch["attention_mask"].double()
+        same = (ids[:, :, None] == ids[:, None]) * there[:, None]
         own, sent = same @ found, self._rows[ids].to(found)
         size = own.norm(dim=2) * sent.norm(dim=2)
         cosines = (own * sent).sum(2) / size.clamp_min(torch.finfo(found.dtype).tiny)
