@@ -47,7 +47,7 @@ def exchange(
             if complete(found, seen, most):
                 return list(found.values())
             if not (turn and _few(slots)):
-                weights = [_unused(tokens, place, found) for place, tokens in enumerate(slots)]
+                weights = [unused(tokens, place, found) for place, tokens in enumerate(slots)]
                 found |= {one.tokens: one for one in _of_length(body, seen, slots, weights, starts, rng)}
     return list(found.values())
 
@@ -72,7 +72,7 @@ def complete(found: dict[tuple[int, ...], Found], seen: Seen, most: int | None) 
     return bool(found) and sum(map(len, found)) >= seen.span.rank
 
 
-def _unused(tokens: Tensor, place: int, found: Iterable[tuple[int, ...]]) -> Tensor:
+def unused(tokens: Tensor, place: int, found: Iterable[tuple[int, ...]]) -> Tensor:
     """How often to begin with each token: more often with those that no sequence has at this place, whose sequences are missing."""
     there = {one[place] for one in found if place < len(one)}
     return torch.tensor([1.0 if token in there else NEW for token in tokens.tolist()])

@@ -67,16 +67,30 @@ class Relaxed:
 
 
 def descend_between(
-    relaxed: Relaxed, slots: Sequence[Tensor], *, starts: int, steps: int, lr: float, rng: torch.Generator
+    relaxed: Relaxed,
+    slots: Sequence[Tensor],
+    *,
+    starts: int,
+    steps: int,
+    lr: float,
+    rng: torch.Generator,
+    often: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """The candidates of every place, the nearest to where the embeddings end first, for each start: [starts, k] a place.
 
     Args:
         slots: the tokens that each place can have. lr: step of Adam, in units of the table's root mean square, falling to zero.
+        often: how often to begin at each of these tokens; None: anywhere.
     """
     unit = relaxed.table.square().mean().sqrt()
     width = relaxed.table.shape[1]
-    z = torch.randn(starts, len(slots), width, generator=rng).requires_grad_()
+    z = torch.randn(starts, len(slots), width, generator=rng)
+    if often is not None:
+        drawn = [
+            tokens[torch.multinomial(one, starts, replacement=True, generator=rng)] for tokens, one in zip(slots, often)
+        ]
+        z = relaxed.table[torch.stack(drawn, 1)] / unit
+    z.requires_grad_()
     fixed = {place: relaxed.table[tokens[0]] for place, tokens in enumerate(slots) if len(tokens) == 1}
     if len(fixed) == len(slots):
         return [tokens.expand(1, 1) for tokens in slots]

@@ -14,7 +14,7 @@ from gradiometer.numerics.embedding_tables import find_tables
 
 from .body import Body
 from .dager import DAGER
-from .exchange import complete, descend, lengths
+from .exchange import complete, descend, lengths, unused
 from .prefixes import Found, Sentence
 from .ranking import CONTROLS, Ranked, cost
 from .relaxed import Relaxed, descend_between
@@ -35,7 +35,7 @@ class TIGER(DAGER):
 
     Args:
         starts: of the embeddings, each length. steps: of Adam, and lr: its first step in units of the table's root mean square.
-        turns: of all lengths, while sentences are missing.
+        turns: of all lengths, while sentences are missing; later ones begin at tokens that no sentence has.
         tolerance, kept, simulations, channel: as in `DAGER`; beams: not used.
 
     Returns (in `Guess`):
@@ -62,7 +62,7 @@ class TIGER(DAGER):
     starts: int = 6
     steps: int = 60
     lr: float = 0.2
-    turns: int = 3
+    turns: int = 6
 
     def _found(
         self,
@@ -81,11 +81,12 @@ class TIGER(DAGER):
         front = [one for one in front if one.clear and one.span.rank >= ranks[one.reader.contextual]]
         relaxed = Relaxed(update.need("model"), find_tables(update), front or seen)
         found: dict[Sentence, Found] = {}
-        for _ in range(self.turns):
+        for turn in range(self.turns):
             for slots in _of_each_length(candidates, end, 1):
                 if complete(found, seen[-1], update.batch_size):
                     break
-                ids = self._moved(body, relaxed, seen, slots, rng)
+                often = [unused(tokens, place, found) for place, tokens in enumerate(slots)] if turn else None
+                ids = self._moved(body, relaxed, seen, slots, rng, often)
                 apart = torch.stack([one.distance(body.inputs(ids, None, one.reader)) for one in seen]).amax((0, 2))
                 near = [Found(tokens=tuple(row), distance=float(far)) for row, far in zip(ids.tolist(), apart)]
                 found |= {one.tokens: one for one in near if one.distance <= 1}
@@ -112,10 +113,16 @@ class TIGER(DAGER):
         return sorted(found, key=lambda one: -one.odds)
 
     def _moved(
-        self, body: Body, relaxed: Relaxed, seen: Sequence[Seen], slots: list[Tensor], rng: torch.Generator
+        self,
+        body: Body,
+        relaxed: Relaxed,
+        seen: Sequence[Seen],
+        slots: list[Tensor],
+        rng: torch.Generator,
+        often: list[Tensor] | None = None,
     ) -> Tensor:
         """Sequences [n, length] at which embeddings end, with tokens exchanged among what the starts found."""
-        ends = descend_between(relaxed, slots, starts=self.starts, steps=self.steps, lr=self.lr, rng=rng)
+        ends = descend_between(relaxed, slots, starts=self.starts, steps=self.steps, lr=self.lr, rng=rng, often=often)
         ids = torch.stack([tokens[:, 0] for tokens in ends], 1).unique(dim=0)
         offered = [tokens[:, :NEAREST].unique() for tokens in ends]
         return descend(ids, offered, lambda tried: cost(body, seen, tried).sum(1)).unique(dim=0)
