@@ -30,7 +30,7 @@ from .claiming import Claims
 from .exchange import exchange
 from .metering import predict
 from .prefixes import Found, Sentence, grow
-from .ranking import CONTROLS, exchange_ranked, grow_ranked, levels, likely, seen_in_noise
+from .ranking import CONTROLS, Ranked, exchange_ranked, grow_ranked, levels, likely, seen_in_noise
 from .seeing import Seen, before_and_behind, fits, unending
 from .verifying import caused
 
@@ -107,10 +107,7 @@ class DAGER(Attack):
         label = update.layout.get("y")
         # Without classes the loss is that of next tokens, and the last token enters nothing.
         end = field.end if label is not None else None
-        if body.causal:
-            found = grow(body, together, candidates, end=end, most=self.beams)
-        else:
-            found = exchange(body, together, candidates, end=end, most=update.batch_size, starts=self.starts, rng=rng)
+        found = self._found(claims, [alone, together], candidates, end, rng)
         notes = {
             "rank": [alone.span.rank, together.span.rank],
             "gap": [alone.span.gap, together.span.gap],
@@ -137,6 +134,31 @@ class DAGER(Attack):
         scaled = isinstance(self.channel, Rescaled | NoisyDirection)
         return predict(update, values, scaled=scaled, levels=levels(self.channel, update.values))
 
+    def _found(
+        self, claims: Claims, seen: list[Seen], candidates: list[Tensor], end: int | None, rng: torch.Generator
+    ) -> list[Found]:
+        """The sequences that lie in the spans before and behind the attention."""
+        body, together, most = claims.body, seen[-1], claims.update.batch_size
+        if body.causal:
+            return grow(body, together, candidates, end=end, most=self.beams)
+        return exchange(body, together, candidates, end=end, most=most, starts=self.starts, rng=rng)
+
+    def _likeliest(
+        self,
+        claims: Claims,
+        seen: tuple[list[Seen], list[Seen]],
+        candidates: list[Tensor],
+        end: int | None,
+        least: int,
+        rng: torch.Generator,
+    ) -> list[Ranked]:
+        """Sequences of at least so many tokens near what noise leaves of the spans, the likeliest first."""
+        body, together = claims.body, seen[1]
+        controls = torch.randint(claims.update.layout["input_ids"].classes or 1, (CONTROLS,), generator=rng)
+        if body.causal:
+            return grow_ranked(body, together, candidates, controls, end=end, beams=self.kept)
+        return exchange_ranked(body, together, candidates, controls, end=end, least=least, rng=rng)
+
     def _ranked(
         self,
         claims: Claims,
@@ -154,12 +176,8 @@ class DAGER(Attack):
         end = field.end if label is not None else None
         length = longest or field.shape[0]
         candidates = likely(body, alone, vocabulary, length, self.kept)
-        controls = torch.randint(field.classes or 1, (CONTROLS,), generator=rng)
-        if body.causal:
-            ranked = grow_ranked(body, together, candidates, controls, end=end, beams=self.kept)
-        else:
-            least = longest if longest and update.batch_size == 1 else 1
-            ranked = exchange_ranked(body, together, candidates, controls, end=end, least=least, rng=rng)
+        least = longest if longest and update.batch_size == 1 else 1
+        ranked = self._likeliest(claims, (alone, together), candidates, end, least, rng)
         if longest and update.batch_size == 1:
             whole = longest if label is not None else longest - 1
             ranked = [one for one in ranked if len(one.tokens) == whole] or ranked

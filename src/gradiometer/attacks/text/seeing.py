@@ -149,18 +149,6 @@ def unending(seen: Seen) -> NotApplicable:
     )
 
 
-def unread(seen: list[Seen], candidates: list[Tensor]) -> NotApplicable:
-    """Why no sequence was found."""
-    for one in seen:
-        if not one.clear:
-            return unending(one)
-    fitting = sum(map(len, candidates))
-    return NotApplicable(
-        f"no sequence lies in both spans: {fitting} tokens fit the first, at {len(candidates)} places",
-        fix="raise the tolerance, if the gradient is not a plain one",
-    )
-
-
 def _telling(seen: list[Seen]) -> Seen:
     clear = [one for one in seen if one.clear]
     if clear:

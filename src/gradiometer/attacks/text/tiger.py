@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradiometer.core import Card, Update, Values
+from gradiometer.core import Card
 from gradiometer.numerics.embedding_tables import find_tables
 
 from .body import Body
+from .claiming import Claims
 from .dager import DAGER
 from .exchange import complete, descend, lengths, unused
 from .prefixes import Found, Sentence
@@ -65,15 +66,9 @@ class TIGER(DAGER):
     turns: int = 6
 
     def _found(
-        self,
-        body: Body,
-        update: Update,
-        values: Values,
-        seen: list[Seen],
-        candidates: list[Tensor],
-        end: int | None,
-        rng: torch.Generator,
+        self, claims: Claims, seen: list[Seen], candidates: list[Tensor], end: int | None, rng: torch.Generator
     ) -> list[Found]:
+        body, update, values = claims.body, claims.update, claims.values
         drifts = update.sends == "delta" and (update.recipe is None or update.recipe.steps > 1)
         # Others leave tokens out, as those of a last block do.
         ranks = {one.reader.contextual: one.span.rank for one in seen}
@@ -94,15 +89,14 @@ class TIGER(DAGER):
 
     def _likeliest(
         self,
-        body: Body,
-        update: Update,
-        alone: list[Seen],
-        together: list[Seen],
+        claims: Claims,
+        seen: tuple[list[Seen], list[Seen]],
         candidates: list[Tensor],
-        least: int,
         end: int | None,
+        least: int,
         rng: torch.Generator,
     ) -> list[Ranked]:
+        body, update, (alone, together) = claims.body, claims.update, seen
         controls = torch.randint(update.layout["input_ids"].classes or 1, (CONTROLS, len(candidates)), generator=rng)
         relaxed, found = Relaxed(update.need("model"), find_tables(update), [*alone, *together]), list[Ranked]()
         for slots in _of_each_length(candidates, end, least):
