@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gradiometer.core import clone_model
+from gradiometer.core import clone_model, read_tokens
 from gradiometer.numerics.embedding_tables import Tables, embedded
 
 from .seeing import TINY, Seen
@@ -21,7 +21,7 @@ class Relaxed:
     """A model that is asked, for embeddings instead of tokens, how far the inputs of its maps are from their spans.
 
     Args:
-        model: called as `model(input_ids, attention_mask)`. seen: in the order in which their maps run.
+        model: of text. seen: in the order in which their maps run.
     """
 
     def __init__(self, model: nn.Module, tables: Tables, seen: Sequence[Seen]) -> None:
@@ -57,7 +57,7 @@ class Relaxed:
             for i, one in enumerate(self._seen)
         ]
         try:
-            self._model(embeddings, torch.ones(embeddings.shape[:2], dtype=torch.long))
+            read_tokens(self._model, embeddings, torch.ones(embeddings.shape[:2], dtype=torch.long))
         except _Enough:
             pass
         finally:
