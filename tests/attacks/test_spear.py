@@ -8,6 +8,7 @@ from torch import nn
 
 from gradiometer.attacks.image import SPEAR
 from gradiometer.core import Client, Data, Field, Guess, NotApplicable, Recipe, Threat, Update, derive, play
+from gradiometer.defenses import Quantize
 from gradiometer.models import lenet, mlp
 from gradiometer.numerics.assignment import assign
 
@@ -103,3 +104,25 @@ def test_convolutions_and_full_ranks_are_refused(digits_data: Data) -> None:
     _, _, update = observed(digits_data, mlp(SHAPE, 10, widths=(32,)), 30)
     with pytest.raises(NotApplicable, match=r"no sparse vectors stand out|no ReLU.s zeros"):
         SPEAR(starts=32).run(update, derive(0))
+
+
+def test_rows_that_noise_covers_are_a_refusal(digits_data: Data) -> None:
+    defense = Quantize(bits=2, scheme="symmetric")
+    model = mlp((1, 8, 8), 10, widths=(64, 16), activation="sigmoid")
+    client = Client(model=model, layout=digits_data.layout, recipe=Recipe(examples=8))
+    for seed in range(4):
+        update = play(client, digits_data.private.take(range(8)), rng=derive(seed), defense=defense)
+        with pytest.raises(NotApplicable):
+            (defense.informed(SPEAR(starts=32)) or SPEAR(starts=32)).run(update, derive(1))
+
+
+def test_fewer_live_rows_than_directions_are_no_factors() -> None:
+    from gradiometer.numerics.span import Span
+    from gradiometer.numerics.sparse_factors import search
+
+    left = torch.linalg.qr(torch.randn(10, 3, generator=derive(0), dtype=torch.float64))[0]
+    right = torch.linalg.qr(torch.randn(5, 3, generator=derive(1), dtype=torch.float64))[0].T
+    values = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
+    drowned = Span(left=left, values=values, right=right, gap=1.0, noise=torch.full((10,), 1e3, dtype=torch.float64))
+    (factors,) = search(drowned, [torch.zeros(10, 5, dtype=torch.float64)], derive(2), 100)
+    assert factors.found == factors.starts == len(factors.match) == 0

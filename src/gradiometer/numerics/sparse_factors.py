@@ -62,10 +62,13 @@ def search(span: Span, weights: Sequence[Tensor], rng: torch.Generator, most: in
     noise = span.noise.clamp_min(1e-16 * float(span.values[0]))
     live = span.left.norm(dim=1) > LIVE * noise * (1 / span.values).norm()
     basis = Basis(rows=span.left[live], noise=noise[live], values=span.values, silent=int((~live).sum()))
+    known = torch.zeros(0, span.rank, dtype=torch.float64)
+    if len(basis.rows) < span.rank:  # noise covers the others
+        yield _factors(span, basis, live, known, weights, 0)
+        return
     if span.rank == 1:
         yield _factors(span, basis, live, torch.ones(1, 1, dtype=torch.float64), weights, 0)
         return
-    known = torch.zeros(0, span.rank, dtype=torch.float64)
     shares, starts, best, since = known[:, 0], 0, 0.0, 0
     while starts < most and (best == 0 or since < max(PATIENCE, starts // 2)):
         some, zeros = polish(basis, descend(basis, CHUNK, rng, known))
