@@ -64,6 +64,7 @@ def test_one_sentence_comes_back_whole_and_is_certified(
     assert guess.confidence.tolist() == [1.0]
 
 
+@pytest.mark.slow
 def test_a_batch_gives_single_sentences_and_none_is_certified(data: Data) -> None:
     rows = list(range(6))
     guess = FILM(refined=2, rounds=30).run(observed(bert, data, rows), derive(1))
@@ -154,6 +155,7 @@ def test_another_language_can_speak(data: Data) -> None:
     assert score_text(guess, data.private.take([3]), data, rng=derive(2))[0].rouge1 == 1.0
 
 
+@pytest.mark.slow
 def test_behind_noise_of_known_size_the_rows_still_stand_out(data: Data) -> None:
     defense, update = GaussianNoise(std=1e-3, relative=True), observed(bert, data, [3])
     sent = update.replace(values=defense.on_gradients(update.values, rng=derive(3), memory={}))
