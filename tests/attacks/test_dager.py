@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from gradiometer.attacks.text import DAGER, BagOfWords
 from gradiometer.core import (
+    Batch,
     Client,
     Data,
     Guess,
@@ -83,8 +85,6 @@ def test_a_square_transposed_map_is_told_from_a_plain_one(data: Data) -> None:
 
 
 def test_without_places_a_repeated_token_is_no_sentence(data: Data) -> None:
-    from dataclasses import replace
-
     model = victim(gpt, data)
     model.positions.requires_grad_(False).weight.zero_()
     update = observed(model, data, [0], threat=Threat(public=False))
@@ -96,8 +96,6 @@ def test_without_places_a_repeated_token_is_no_sentence(data: Data) -> None:
 
 
 def test_sentences_without_an_end_are_found_too(data: Data) -> None:
-    from dataclasses import replace
-
     update = observed(victim(gpt, data), data, [0, 1, 2])
     layout = {**update.layout, "input_ids": replace(update.layout["input_ids"], end=None)}
     assert all(exact(DAGER().run(update.replace(layout=layout), derive(0)), data, [0, 1, 2]))
@@ -252,3 +250,18 @@ def test_noise_alone_is_never_called_exact(data: Data) -> None:
 def test_weak_noise_is_read_off_the_singular_values(noise: float, data: Data) -> None:
     update, _ = behind(noise, observed(victim(gpt, data), data, [0, 1, 2]))
     assert all(exact(DAGER().run(update, derive(0)), data, [0, 1, 2]))
+
+
+def test_ranking_reads_language_models_whose_sentences_fill_the_context(data: Data) -> None:
+    tokens = data.private["attention_mask"].sum(1)
+    example = int(tokens.argmax())
+    length = int(tokens[example])
+    cut = {name: data.private[name][example : example + 1, :length] for name in ("input_ids", "attention_mask")}
+    layout = {name: replace(field, shape=(length,)) for name, field in data.layout.items() if name in cut}
+    model = gpt(data.layout["input_ids"].classes, length, None, width=128, depth=2, heads=4)
+    client = Client(model=model, layout=layout, loss=next_token_cross_entropy)
+    guard = GaussianNoise(std=1e-2, relative=True)
+    update = play(client, Batch(cut), rng=derive(0), defense=guard)
+    for granted in (update, update.replace(batch_size=None)):
+        guess = (guard.informed(DAGER()) or DAGER()).run(granted, derive(0))
+        assert torch.equal(guess["input_ids"], cut["input_ids"])

@@ -174,13 +174,12 @@ class DAGER(Attack):
             return None
         field, label = update.layout["input_ids"], update.layout.get("y")
         end = field.end if label is not None else None
-        length = longest or field.shape[0]
+        length = longest or field.shape[0] - (label is None)  # a last token that is only predicted enters nothing
         candidates = likely(body, alone, vocabulary, length, self.kept)
         least = longest if longest and update.batch_size == 1 else 1
         ranked = self._likeliest(claims, (alone, together), candidates, end, least, rng)
         if longest and update.batch_size == 1:
-            whole = longest if label is not None else longest - 1
-            ranked = [one for one in ranked if len(one.tokens) == whole] or ranked
+            ranked = [one for one in ranked if len(one.tokens) == longest] or ranked
         if not ranked:
             return None
 

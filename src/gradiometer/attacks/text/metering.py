@@ -85,7 +85,9 @@ def predict(update: Update, values: Values, *, scaled: bool, levels: Mapping[str
     alone = [one for one in seen if not one.reader.contextual]
     together = [one for one in seen if one.reader.contextual]
     examples = update.batch_size or 0
-    verdict, reason, noise = _ranked(update, front, values, levels) or _judged(alone, together, examples)
+    verdict, reason, noise = plain = _judged(alone, together, examples)
+    if verdict != "exact":
+        verdict, reason, noise = _ranked(update, front, values, levels) or plain
     if verdict == "exact" and not grows and examples > SEVERAL:
         told = f"an encoder's {examples} sentences are put together by a search that often misses some"
         verdict, reason, noise = "partial", f"tokens are told at their places; {told}", None
