@@ -19,6 +19,8 @@ LEAST = 1e-6
 BLURRED = 0.05
 """Tolerance where the singular values show no gap or weights drift. On development sentences, after several local steps, what
 entered lay within 0.04 (the median within 1e-4), and other tokens beyond 0.1."""
+AMPLE = 100.0
+"""A gap that leaves a tolerance of a hundredth: beyond it, of thousands of sequences that are tried, few pass by chance."""
 SLACK, TINY = 2.0, 1e-30
 """How far a distance may be from what noise makes of it on average, and the least squared length."""
 QUIET = 5e-7
@@ -152,7 +154,10 @@ def unending(seen: Seen) -> NotApplicable:
 def _telling(seen: list[Seen]) -> Seen:
     clear = [one for one in seen if one.clear]
     if clear:
-        return max(clear, key=lambda one: one.span.rank)  # the first of equals: the one with the least model before it
+        most = max(one.span.rank for one in clear)
+        equals = [one for one in clear if one.span.rank == most]
+        # The first whose gap lets few others pass has the least model before it.
+        return next((one for one in equals if one.span.gap >= AMPLE), max(equals, key=lambda one: one.span.gap))
     return max(seen, key=lambda one: one.reader.features - one.span.rank)
 
 
