@@ -65,7 +65,7 @@ class Claims:
         if {one.tokens for one in fewer} == {one.tokens for one in found[:most]}:
             return guess
         other = self._of(fewer, notes)
-        return other if _apart(other) < _apart(guess) else guess
+        return other if apart(other) < apart(guess) else guess
 
     def _of(self, found: list[Found], notes: dict[str, object]) -> Guess:
         short = [one for one in found if self.classes is not None or len(one.tokens) < self.length]
@@ -87,7 +87,7 @@ class Claims:
         return Guess(tensors=dict(batch), confidence=confidence, notes=notes | told)
 
 
-def _apart(guess: Guess) -> float:
+def apart(guess: Guess) -> float:
     """How far from what was sent; infinite where nobody can say."""
     agreement = guess.notes["agreement"]
     return math.inf if agreement is None else float(agreement)

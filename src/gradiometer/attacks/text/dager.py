@@ -26,7 +26,7 @@ from gradiometer.numerics.meter import Meter
 from . import listed
 from .body import Body
 from .choosing import Judge, choose
-from .claiming import Claims
+from .claiming import Claims, apart
 from .exchange import exchange
 from .metering import predict
 from .prefixes import Found, Sentence, grow
@@ -98,13 +98,27 @@ class DAGER(Attack):
         if vocabulary is None:
             vocabulary = torch.arange(field.classes)
         drifts = update.sends == "delta" and (update.recipe is None or update.recipe.steps > 1)
+        ranked = None
         if told and not drifts and self.tolerance is None:
             length = listed.places(values, tables, told, field.shape[0])
-            if (guess := self._ranked(claims, vocabulary, length, told, rng)) is not None:
-                return guess
-        alone, together = before_and_behind(body, values, tolerance=self.tolerance, drifts=drifts)
-        candidates = fits(body, alone, vocabulary, field.shape[0], rng)
-        label = update.layout.get("y")
+            ranked = self._ranked(claims, vocabulary, length, told, rng)
+            if ranked is not None and ranked.notes["explained"]:
+                return ranked
+        try:
+            alone, together = before_and_behind(body, values, tolerance=self.tolerance, drifts=drifts)
+            if ranked is not None and not (alone.clear and together.clear):
+                return ranked
+            inside = self._inside(claims, alone, together, vocabulary, rng)
+        except NotApplicable:
+            if ranked is None:
+                raise
+            return ranked
+        return inside if ranked is None or apart(inside) < apart(ranked) else ranked
+
+    def _inside(self, claims: Claims, alone: Seen, together: Seen, vocabulary: Tensor, rng: torch.Generator) -> Guess:
+        """The guess of what lies inside the spans."""
+        field, label = claims.update.layout["input_ids"], claims.update.layout.get("y")
+        candidates = fits(claims.body, alone, vocabulary, field.shape[0], rng)
         # Without classes the loss is that of next tokens, and the last token enters nothing.
         end = field.end if label is not None else None
         found = self._found(claims, [alone, together], candidates, end, rng)
