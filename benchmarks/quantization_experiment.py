@@ -8,7 +8,8 @@ gradient; informed ones know the defense, and `RidgeInversion` learns from 800 t
 granted. Behind secure aggregation the observer has the sum of five clients with a picture each.
 Utility: FedAvg over ten clients (Dirichlet 0.5) of 4,000 training pictures, a local epoch (batches of 32, rate 0.1), ten
 rounds, accuracy on 2,000 test pictures that are not attacked; three seeds of split, weights and draws.
-A cell is a line of --keep, and is not computed again. Attackers join by name: --attacks LinearBias GGL.
+A cell is a line of --keep, and is not computed again. Attackers join by name: --attacks LinearBias GGL; generative ones search in the
+generator of --generator, which `generative.py` trains, or in one of the public pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import mean
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 from gradiometer.attacks.image import InvertingGradients, LinearBias
 from gradiometer.attacks.inference import RowSum
 from gradiometer.attacks.learned import RidgeInversion
+from gradiometer.attacks.matching import Matching
 from gradiometer.audit.spelling import build
 from gradiometer.core import (
     Attack,
@@ -191,12 +194,15 @@ def wanted(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
                 yield "utility", row, str(seed)
 
 
-def computed(key: tuple[str, ...], images: int) -> Cell | None:
+def computed(key: tuple[str, ...], options: argparse.Namespace) -> Cell | None:
     if key[0] == "utility":
         return utility(key[1], int(key[2]))
     _, row, name, who, age, sends = key
     attack = ATTACKS[name] if name in ATTACKS else build(name, "attack")
-    return leak(row, name, attack, who == "informed", age, sends, images)
+    if isinstance(attack, Matching) and attack.unknown is not None and options.generator:
+        unknown = replace(attack.unknown, generator=str(options.generator))  # type: ignore[type-var]
+        attack = replace(attack, unknown=unknown, iterations=options.iterations)
+    return leak(row, name, attack, who == "informed", age, sends, options.images)
 
 
 def kept(path: Path) -> dict[tuple[str, ...], Cell]:
@@ -291,6 +297,8 @@ def main() -> None:
     parser.add_argument("--ages", nargs="+", choices=[*AGES], default=["untrained"])
     parser.add_argument("--sends", nargs="+", choices=["FedSGD", "FedAvg"], default=["FedSGD"])
     parser.add_argument("--images", type=int, default=30)
+    parser.add_argument("--generator", type=Path, help="file of a generator of MNIST pictures, for generative attacks")
+    parser.add_argument("--iterations", type=int, default=300, help="of generative attacks with that generator")
     parser.add_argument("--table", action="store_true", help="compute nothing: show what is kept")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -298,7 +306,7 @@ def main() -> None:
     cells = kept(options.keep)
     for key in () if options.table else wanted(options):
         if key not in cells:
-            cell = computed(key, options.images) or {"absent": True}
+            cell = computed(key, options) or {"absent": True}
             cells[key] = {"key": key, **cell}
             with options.keep.open("a") as file:
                 file.write(json.dumps(cells[key]) + "\n")
