@@ -87,7 +87,7 @@ def predict(update: Update, values: Values, *, scaled: bool, levels: Mapping[str
     examples = update.batch_size or 0
     verdict, reason, noise = plain = _judged(alone, together, examples)
     if verdict != "exact":
-        verdict, reason, noise = _ranked(update, front, values, levels) or plain
+        verdict, reason, noise = _ranked(update, front, values, levels, grows) or plain
     if verdict == "exact" and not grows and examples > SEVERAL:
         told = f"an encoder's {examples} sentences are put together by a search that often misses some"
         verdict, reason, noise = "partial", f"tokens are told at their places; {told}", None
@@ -125,11 +125,13 @@ def _judged(alone: list[Seen], together: list[Seen], examples: int) -> Judged:
     return "exact", "", (min(first.outline.drowns / CLEAR, max(alike) / crowd), ends)
 
 
-def _ranked(update: Update, front: list[Reader], values: Values, levels: Mapping[str, float]) -> Judged | None:
+def _ranked(
+    update: Update, front: list[Reader], values: Values, levels: Mapping[str, float], grows: bool
+) -> Judged | None:
     """The verdict on spans behind noise of known size; None where there is none.
 
     Of a single sentence whose tokens are listed by the embedding's gradient few orders are left, which are simulated one by one: it
-    suffices that some map shows as many directions as there are tokens, however far noise turned them.
+    suffices that some map (of a decoder: behind the attention) shows as many directions as there are tokens, however far noise turned them.
     """
     seen = [
         found
@@ -148,7 +150,7 @@ def _ranked(update: Update, front: list[Reader], values: Values, levels: Mapping
     if bag is not None:
         length = listed.places(values, tables, levels, update.layout["input_ids"].shape[0])
         single = update.batch_size == 1 or (update.batch_size is None and length is not None and len(bag) <= length)
-        if single and max((one.span.rank for one in together), default=0) >= len(bag):
+        if single and max((one.span.rank for one in (together if grows else seen)), default=0) >= len(bag):
             return "exact", "", None
     if alone.widest > TURNED:
         return "not", "noise covers directions of the tokens at their places", None
