@@ -22,8 +22,8 @@ PANELS = {
 }
 USUAL = {"SPEAR": 8, "DAGER": 1, "GRAIN": 1}
 UNTOUCHED = {"bits an entry": 32.0, "largest entries that are sent, %": 100.0}
-NONE = 1e-9
-"""Where no noise stands on a logarithmic axis."""
+NONE, ASIDE = 1e-9, 1.03
+"""Where no noise stands on a logarithmic axis, and how far curves stand apart from each other."""
 
 Curves = dict[tuple[str, str], dict[float, list[bool]]]
 
@@ -52,13 +52,13 @@ def main() -> None:
     rows = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 6.4), sharey=True)
     for axis, panel in zip(axes.flat, PANELS):
-        for (attack, who), points in sorted(curves(rows, panel).items()):
+        for number, ((attack, who), points) in enumerate(sorted(curves(rows, panel).items())):
             levels = sorted(points)
             shares = [wilson(sum(points[level]), len(points[level])) for level in levels]
             spread = [[s.value - s.lower for s in shares], [s.upper - s.value for s in shares]]
             style = {"naive": "--", "informed": "-"}[who] if "not sent" not in attack else ":"
             axis.errorbar(
-                levels,
+                [level * ASIDE**number for level in levels],
                 [share.value for share in shares],
                 spread,
                 fmt=f"o{style}",
