@@ -265,3 +265,15 @@ def test_ranking_reads_language_models_whose_sentences_fill_the_context(data: Da
     for granted in (update, update.replace(batch_size=None)):
         guess = (guard.informed(DAGER()) or DAGER()).run(granted, derive(0))
         assert torch.equal(guess["input_ids"], cut["input_ids"])
+
+
+def test_sequences_without_room_for_a_last_token_are_a_refusal(data: Data) -> None:
+    from gradiometer.attacks.text.body import Body
+    from gradiometer.attacks.text.claiming import Claims
+    from gradiometer.attacks.text.prefixes import Found
+
+    update = observed(victim(gpt, data, classes=None), data, [0], loss=next_token_cross_entropy)
+    claims = Claims(body=Body(update.need("model")), update=update, values=update.values, channel=None)
+    endless = Found(tokens=(5,) * LENGTH, distance=0.1)
+    with pytest.raises(NotApplicable, match="room for a last token"):
+        claims.guess([endless], {})

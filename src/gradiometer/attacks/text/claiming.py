@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradiometer.core import Batch, Channel, Guess, MissingKnowledge, Update, Values
+from gradiometer.core import Batch, Channel, Guess, MissingKnowledge, NotApplicable, Update, Values
 
 from .body import Body
 from .covering import covering
@@ -56,21 +56,27 @@ class Claims:
         return settle(self.body, self.update, gradient, known)
 
     def guess(self, found: list[Found], notes: dict[str, object], seen: Seen | None = None) -> Guess:
-        """The guess that the sequences make, or those of them that fill the span, if that comes nearer to what was sent."""
+        """The guess that the sequences make, or those of them that fill the span, if that comes nearer to what was sent.
+
+        Raises:
+            NotApplicable: all sequences are as long as one can be, and the last token that is predicted would have no place.
+        """
         found, most = sorted(found, key=lambda one: one.distance), self.update.batch_size
         guess = self._of(found[:most], notes)
-        if guess.notes["exact"] or seen is None:
-            return guess
-        fewer = covering(self.body, seen, found, most)
-        if {one.tokens for one in fewer} == {one.tokens for one in found[:most]}:
-            return guess
-        other = self._of(fewer, notes)
-        return other if apart(other) < apart(guess) else guess
+        if seen is not None and (guess is None or not guess.notes["exact"]):
+            fewer = covering(self.body, seen, found, most)
+            if {one.tokens for one in fewer} != {one.tokens for one in found[:most]}:
+                other = self._of(fewer, notes)
+                if guess is None or (other is not None and apart(other) < apart(guess)):
+                    guess = other
+        if guess is None:
+            raise NotApplicable("no sequence that lies in the spans leaves room for a last token")
+        return guess
 
-    def _of(self, found: list[Found], notes: dict[str, object]) -> Guess:
+    def _of(self, found: list[Found], notes: dict[str, object]) -> Guess | None:
         short = [one for one in found if self.classes is not None or len(one.tokens) < self.length]
         if not short:
-            return Guess(tensors={}, notes=notes | {"exact": False, "agreement": None})
+            return None
         known = self.known([one.tokens for one in short])
         batch = self.settled(known)
         if batch is None:
