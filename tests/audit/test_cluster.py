@@ -162,11 +162,17 @@ def test_two_nodes_compute_what_one_process_computes(project, two_nodes):
 def test_a_node_killed_in_the_middle_loses_no_cell(project, two_nodes):
     plan = planned("Slow")
 
+    there = Path(f"node-{two_nodes.second.node_id}")  # touched when a trial begins, which then takes half a second
+    killed = []
+
     def watch(event):
-        if event.event == "done" and event.done == 4:
+        busy = there.exists() and time.time() - there.stat().st_mtime < 0.4
+        if event.event == "done" and busy and not killed:
+            killed.append(event.done)
             two_nodes.remove_node(two_nodes.second, allow_graceful=False)
 
     result = run_audit(plan, "cluster", ray=two_nodes.address, progress=watch)
+    assert killed
     assert result.complete
     run_audit(plan, "serial", jobs=1)
     assert figures("cluster") == figures("serial")
