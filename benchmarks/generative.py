@@ -7,7 +7,7 @@ MedNIST at 32 pixels, CIFAR-10. Every picture has a network of its own (or they 
 `--networks N`: `ROG` learns for each of them anew), and labels are not granted. Settings were chosen on training
 pictures that the generators had not seen (`--part dev`). The prior-only attacker has the label, the restarts and the
 evaluations of the real one, and noise of equal norm in place of the gradient. What is in FILE is not computed again, so that a long run may be
-cut into pieces (`--cases`, `--defenses`, `--attacks`, `--images`). One thread; about 10 CPU s a picture and attack at 1,000 evaluations.
+cut into pieces (`--cases`, `--defenses`, `--attacks`, `--images`). With `--informed` the attacker knows the defense and its strength. One thread; about 10 CPU s a picture and attack at 1,000 evaluations.
 """
 
 from __future__ import annotations
@@ -165,11 +165,14 @@ class Cell:
     iterations: int
     picture: int
     networks: int | None = None
+    informed: bool = False
 
 
 def measured(cell: Cell, data: Data, attack: Attack, generator: Generator) -> dict[str, Any]:
     """What the attack shows, what it shows of noise with the same label, and (with GGL) what the generator could show."""
     i, defense = cell.picture, DEFENSES[cell.defense]
+    if cell.informed and defense is not None:
+        attack = defense.informed(attack) or attack
     truth = data.private.take([i])
     classes, network = data.layout["y"].classes or 2, i if cell.networks is None else i % cell.networks
     channels, height, width = truth["x"].shape[1:]
@@ -208,7 +211,7 @@ def computed(settings: argparse.Namespace) -> Iterator[Cell]:
     """Computes what is missing, picture by picture."""
     kept = load(settings.keep)
     wanted = [
-        Cell(case, defense, attack, settings.part, settings.iterations, i, settings.networks)
+        Cell(case, defense, attack, settings.part, settings.iterations, i, settings.networks, settings.informed)
         for case in settings.cases
         for i in range(settings.images)
         for defense in settings.defenses
@@ -256,6 +259,10 @@ def share(values: list[bool]) -> str:
     return f"{found.value:.0%} [{found.lower:.0%}, {found.upper:.0%}]"
 
 
+def _row(cell: Cell) -> tuple[str, str, str]:
+    return cell.case, f"{cell.defense}, told" if cell.informed else cell.defense, cell.attack
+
+
 def table(kept: Kept) -> None:
     print(
         "\nMedian dB with its 95 % interval between order statistics; identification among 100 with its exact interval."
@@ -264,8 +271,8 @@ def table(kept: Kept) -> None:
         "| case | defense | attack | n | PSNR | prior-only | gain over prior-only | oracle | identified | prior-only | label | CPU s |"
     )
     print("|---" * 12 + "|")
-    for key in dict.fromkeys((cell.case, cell.defense, cell.attack) for cell in kept):
-        rows = [told for cell, told in kept.items() if (cell.case, cell.defense, cell.attack) == key]
+    for key in dict.fromkeys(_row(cell) for cell in kept):
+        rows = [told for cell, told in kept.items() if _row(cell) == key]
         entries = [interval([row[name] for row in rows]) for name in ("psnr", "noise")]
         entries.append(interval([row["psnr"] - row["noise"] for row in rows]))
         oracle = [row["oracle"] for row in rows if row["oracle"] is not None]
@@ -321,6 +328,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--networks", type=int, help="share so many networks among the pictures")
+    parser.add_argument("--informed", action="store_true", help="the attacker knows the defense")
     parser.add_argument("--part", choices=["test", "dev"], default="test")
     parser.add_argument(
         "--generators", type=Path, required=True, help="folder of the cases' generators; trained if missing"

@@ -8,7 +8,7 @@ gradient; informed ones know the defense, and `RidgeInversion` learns from 800 t
 granted. Behind secure aggregation the observer has the sum of five clients with a picture each.
 Utility: FedAvg over ten clients (Dirichlet 0.5) of 4,000 training pictures, a local epoch (batches of 32, rate 0.1), ten
 rounds, accuracy on 2,000 test pictures that are not attacked; three seeds of split, weights and draws.
-A cell is a line of --keep, and is not computed again. Attackers join by name: --attacks LinearBias GGL; generative ones search in the
+`--plot` needs the extra `plots`. A cell is a line of --keep, and is not computed again. Attackers join by name: --attacks LinearBias GGL; generative ones search in the
 generator of --generator, which `generative.py` trains, or in one of the public pictures.
 """
 

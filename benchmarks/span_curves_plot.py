@@ -1,6 +1,6 @@
 """What noise, coarser entries, fewer entries and larger batches leave of SPEAR, DAGER and GRAIN: curves of `span_curves.py`.
 
-python benchmarks/span_curves_plot.py curves.jsonl docs/assets/span_curves.png      (pip install matplotlib)
+python benchmarks/span_curves_plot.py curves.jsonl docs/assets/span_curves.png      (pip install "gradiometer[plots]")
 """
 
 import json

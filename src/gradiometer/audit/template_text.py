@@ -32,6 +32,7 @@ name = "BagOfWords"      # which words were said, from the token embedding's gra
 
 [[attack]]
 name = "DAGER"           # whole sentences, exactly, from the spans of the attention's gradients
+# Others that read sentences: TIGER, FILM, TextDLG, TAG, LAMP; `gradiometer list attacks` tells what they do.
 
 [[defense]]
 name = "Clip"
