@@ -225,3 +225,20 @@ def test_a_sum_over_clients_gives_the_total(digits_data: Data) -> None:
     assert RowSum().run(seen, derive(0))["y"].tolist() == [0, 0, 1, 2, 2, 2, 5, 6, 7, 8, 9, 9]
     count = RareClass(label=9).run(seen, derive(0))["count"]
     assert float(count[0]) == pytest.approx(2, abs=0.25)
+
+
+def test_of_two_classes_without_a_bias_the_inputs_decide(digits_data: Data) -> None:
+    """Both rows of the head's gradient are one vector and its negative: taking features as positive would be a guess."""
+    layout = {**digits_data.layout, "y": replace(digits_data.layout["y"], classes=2)}
+    public = digits_data.public
+    assert public is not None
+    public = public.replace(y=public["y"] % 2)
+    right = 0
+    for seed in range(8):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 2, bias=False))
+        truth = digits_data.private.take([seed]).replace(y=torch.tensor([seed % 2]))
+        update = play(Client(model=model, layout=layout), truth, rng=derive(seed), public=public)
+        right += RowSum().run(update, derive(1))["y"].tolist() == [seed % 2]
+    assert right == 8

@@ -19,7 +19,8 @@ from .view import HeadView, view_head
 
 @dataclass(frozen=True, kw_only=True)
 class RowSum(Attack):
-    """Counts labels by `n_c = B (mean_i p_ic - dL/db_c)`; for a batch of one, the only negative entry is the label.
+    """Counts labels by `n_c = B (mean_i p_ic - dL/db_c)`; for a batch of one, the only negative entry is the label, and without a
+    bias the longest row, unless there are two classes.
 
     The mean probability is not observed. Other inputs that pass through the model tell its expectation, and how the
     rest of the head's gradient moves with it; the counts are then an integer least-squares fit (`count_labels`).
@@ -50,7 +51,9 @@ class RowSum(Attack):
 
     def run(self, update: Update, rng: torch.Generator) -> Guess:
         seen = view_head(update, self.channel)
-        if seen.size == 1:
+        # Of two classes without a bias both rows are one vector and its negative: only the inputs' direction tells which is which.
+        either = seen.bias is None and len(seen.weight) == 2 and update.model is not None
+        if seen.size == 1 and not either:
             y = torch.tensor([single_label(seen.weight, seen.bias)])
             return Guess(tensors={"y": y}, notes={"rule": "sign"})
         others = other_examples(update, self.source, self.examples, rng)
