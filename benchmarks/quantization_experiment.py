@@ -139,10 +139,11 @@ def leak(row: str, name: str, attack: Attack, informed: bool, age: str, sends: s
             guess = reader.run(update, derive(i, name))
         except NotApplicable as refused:
             return {"refused": refused.message}
-        if "y" in guess and "x" not in guess:
+        if name == "labels":
             figures.append(label_overlap(guess["y"], truth["y"], 10))
             continue
-        figures += _matched(guess["x"].clamp(0, 1).to(truth["x"]), truth["x"])
+        shown = guess["x"].clamp(0, 1).to(truth["x"]) if "x" in guess else truth["x"][:0]
+        figures += _matched(shown, truth["x"])
     return {"figures": figures, "bytes": size}
 
 

@@ -20,7 +20,8 @@ from gradiometer.numerics.meter import Meter
 from gradiometer.numerics.recursion import consistency, filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
 from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
-from gradiometer.numerics.recursion.inversion import STUCK, invert
+from gradiometer.numerics.recursion.inversion import invert
+from gradiometer.numerics.recursion.levels import rounded
 from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.noise import Noise, relative, total
 from gradiometer.numerics.recursion.own_norm import own_norms
@@ -39,6 +40,8 @@ from .verifying import FLOAT32_LIMIT, Verifier
 
 FILLS, GOOD = 2, 0.01
 """From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
+SHARP = 1e-5
+"""Relative distance of gradients from which Gauss-Newton steps are worth their time."""
 SURE = 1e-3
 """Expected relative error from which pictures are not called exact, however well their gradient agrees."""
 
@@ -102,6 +105,7 @@ class Recursing:
         if x is not None:
             x = scaled(x.float(), verifier.caused, verifier.sent) if rescaled else x.float()
             x = self.update.layout["x"].clamp(x)
+            x = x if noise else _sharpest(x, rounded(x, self.update.layout["x"]), verifier)
         return _Attempt(top=top, found=found, verifier=verifier, x=x, way=way, error=error)
 
     def _settled(self, graph: Graph, sent: Values, noise: Noise, rng: torch.Generator) -> _Attempt:
@@ -140,24 +144,37 @@ class Recursing:
         if frontier == graph.input:
             return found.values[frontier].value, "linear algebra to the pixels", 0.0
         lowest = filling.readable(found)[:FILLS]
-        x, way, near = self._descended(found, rng)
-        if near:
+        x, way, ended = self._descended(found, rng)
+        if ended:
             return x, way, 0.0
-        ways = [(verifier.distance(x), x, way)]
-        box = self.update.layout["x"].clamp
+        ways = [self._polished(found, x, way, verifier)]
         for node in lowest:
             if min(distance for distance, _, _ in ways) > GOOD:
-                x = box(filling.fill(found, node, box, evaluations=self.evaluations)).float()
-                ways.append(
-                    (verifier.distance(x), x, f"the smoothest picture that the equations of {_named(node)} allow")
-                )
+                x = filling.fill(found, node, self.update.layout["x"].clamp, evaluations=self.evaluations)
+                way = f"the smoothest picture that the equations of {_named(node)} allow"
+                ways.append(self._polished(found, x, way, verifier))
         _, x, way = min(ways, key=lambda found: found[0])
         return x, way, 0.0
 
+    def _polished(self, found: Walk, x: Tensor, way: str, verifier: Verifier) -> tuple[float, Tensor, str]:
+        """Pictures nearby that obey all equations, if their gradient is nearer to the sent one; its distance, and the way."""
+        box = self.update.layout["x"].clamp
+        x = box(x).float()
+        distance = verifier.distance(x)
+        if distance > SHARP and not found.noise:
+            fine = box(consistency.polished(self._single(found.graph), found, x)).float()
+            if (nearer := verifier.distance(fine)) < distance:
+                return nearer, fine, f"{way}, and Gauss-Newton steps from there"
+        return distance, x, way
+
+    def _single(self, graph: Graph) -> Graph:
+        """The same network in the precision of descents."""
+        return trace(self.update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
+
     def _descended(self, found: Walk, rng: torch.Generator) -> tuple[Tensor, str, bool]:
-        """Pictures whose maps are the known ones; whether no other way is to be tried, as that succeeded or used them all."""
+        """Pictures whose maps are the known ones; whether nothing is to be added, as all equations were used."""
         graph, frontier = found.graph, found.graph.nodes[str(found.frontier)]
-        single = trace(self.update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
+        single = self._single(graph)
         if any(isinstance(node.operation, MaxPool) for node in graph.needed(frontier.name, graph.input)):
             joint = consistency.pictures(single, found, rng=spawn(rng), evaluations=self.evaluations)
             way = f"descent from {_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
@@ -170,7 +187,7 @@ class Recursing:
         way = (
             f"descent from {_named(frontier)}, {result.evaluations} evaluations, error {float(result.error.max()):.0e}"
         )
-        return result.x, way, bool((result.error < max(STUCK, 3 * accuracy)).all())
+        return result.x, way, False
 
 
 def predict(update: Update) -> Meter:
@@ -190,6 +207,12 @@ def predict(update: Update) -> Meter:
     if seen.verdict == "exact" and own is not None and hides_scale(own) and update.layout["x"].kind != "pixels":
         return replace(seen, verdict="partial", reason="normalization behind the first layer hides the inputs' scale")
     return seen
+
+
+def _sharpest(x: Tensor, other: Tensor, verifier: Verifier) -> Tensor:
+    """The pictures whose gradient is nearer to the sent one: `x` if its own is there already."""
+    distance = verifier.distance(x)
+    return other if distance > FLOAT32_LIMIT and verifier.distance(other) < distance else x
 
 
 def _named(node: Node) -> str:

@@ -31,6 +31,8 @@ FINE = 0.003
 """Softness from which Gauss-Newton steps may lead to the pictures."""
 ENDED = 1e-5
 """Relative error of the known maps below which they have done so."""
+POLISHING, SHORT, LONG, WORTH = 24, 50, 800, 0.97
+"""Gauss-Newton steps that polish pictures, iterations of the first and of the longest linear solve, and when to go on."""
 REACH = 30.0
 """Exponents end here: smaller numbers change nothing, and subnormal ones are slow."""
 
@@ -68,6 +70,27 @@ def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int
         if best.error < STUCK:
             break
     return replace(best, evaluations=used)
+
+
+def polished(graph: Graph, walk: Walk, x: Tensor) -> Tensor:
+    """Pictures [n, ...] after Gauss-Newton steps to the known maps, and to the equations of layers with known derivatives.
+
+    Both are piecewise linear in the pictures. Steps are long solves: the layers between hide fine differences.
+
+    Args:
+        x: near the pictures.
+    """
+    known = _Known.of(graph, walk)
+    read = [node for node in known.open if known.reads(node)]
+
+    def rows(x: Tensor) -> tuple[Tensor, ...]:
+        values = known.forward(x)
+        found = (_weight_gradient(_layer(n), values[n.inputs[0]], known.deltas[n.name]) for n in read)
+        return *known.there(values), *(g / known.size(n) for g, n in zip(found, read))
+
+    wanted = [*known.wanted, *(known.gradient[_layer(n).weight_name] / known.size(n) for n in read)]
+    start = x.to(graph.dtype)
+    return refine(rows, wanted, start, steps=POLISHING, iterations=LONG, first=SHORT, worth=WORTH)[0]
 
 
 def _slow(before: Tensor, now: Tensor) -> Tensor:
@@ -123,26 +146,38 @@ class _Known:
 
     def maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What x [n, ...] gives for them."""
-        return self._maps(self._forward(x))
+        return self.there(self.forward(x))
+
+    def reads(self, node: Node) -> bool:
+        """Whether this layer's derivative is known, and so its equations in the unknown tensor that it reads."""
+        return (
+            isinstance(node.operation, Layer) and node.name in self.deltas and _layer(node).weight_name in self.gradient
+        )
+
+    def size(self, node: Node) -> Tensor:
+        """Norm of a layer's weight gradient."""
+        return self.gradient[_layer(node).weight_name].norm().clamp_min(1e-15)
 
     def objective(self, softness: float) -> Callable[[Tensor, Tensor], Tensor]:
         """For `descend`, of the whole batch as one problem."""
         return lambda points, _: torch.stack([self._residual(x, softness) for x in points])
 
-    def _forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """The open tensors that x causes, beside the known ones."""
         values = {**self.values, self.graph.input: x}
         for node in self.open:
             if node.name != self.graph.input:
                 values[node.name] = node.operation.apply(*(values[name] for name in node.inputs))
         return values
 
-    def _maps(self, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    def there(self, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """The watched maps that these tensors cause, in the units of `wanted`."""
         there = (node.operation.apply(*(values[name] for name in node.inputs)) for node in self.watched)
         return tuple(value / self.values[node.name].norm() for node, value in zip(self.watched, there))
 
     def _residual(self, x: Tensor, softness: float) -> Tensor:
-        values = self._forward(x)
-        terms = [(there - wanted).square().sum() for there, wanted in zip(self._maps(values), self.wanted)]
+        values = self.forward(x)
+        terms = [(there - wanted).square().sum() for there, wanted in zip(self.there(values), self.wanted)]
         deltas: dict[str, Tensor] = {}
         for node in self.followed:
             delta = self.deltas.get(node.name, deltas.get(node.name))
@@ -165,6 +200,11 @@ def followed(graph: Graph, names: set[str]) -> list[Node]:
     last = next((i for i, node in enumerate(nodes) if isinstance(node.operation, MaxPool)), len(nodes))
     feeding = [i for i, node in enumerate(nodes[:last]) if isinstance(node.operation, Layer)]
     return nodes[feeding[-1] if feeding else 0 :][::-1]
+
+
+def _layer(node: Node) -> Layer:
+    assert isinstance(node.operation, Layer)
+    return node.operation
 
 
 def _weight_gradient(layer: Layer, value: Tensor, delta: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class Way:
         examples: the batch size.
         known: tensors whose values are determined, from the head's side.
         open: equations that lack at the input, all channels together; -1 if it is not reached.
+        told: equations and known outputs of the layers that read what stopped the walk, for every number of the input.
     """
 
     graph: Graph
@@ -48,6 +49,7 @@ class Way:
     reason: str = ""
     routed: int = 0
     open: int = -1
+    told: float = 0.0
 
     def follow(self, start: set[str]) -> None:
         """From these tensors, whose derivatives are known, down to the input."""
@@ -99,6 +101,7 @@ class Way:
         held = math.prod(graph.nodes[self.known[-1]].shape) if self.known else 0
         enough = held >= ENOUGH * math.prod(graph.nodes[graph.input].shape)
         if reading.missing and (enough or not reading.closed):
+            self.told = max(self.told, _told(graph, node, readers, reading))
             if not node.inputs:
                 layer = readers[0].operation
                 assert isinstance(layer, Layer)
@@ -114,6 +117,13 @@ class Way:
     def _stop(self, reason: str) -> bool:
         self.reason = self.reason or reason
         return False
+
+
+def _told(graph: Graph, node: Node, readers: Sequence[Node], reading: Reading) -> float:
+    """How many numbers, for every number of the input, the layers that read a tensor tell of it."""
+    equations = (reading.unknowns - reading.missing) / reading.unknowns * math.prod(node.shape)
+    outputs = sum(math.prod(reader.shape) * _share(graph, reader) for reader in readers)
+    return (equations + outputs) / math.prod(graph.nodes[graph.input].shape)
 
 
 def _below(graph: Graph, pool: Node) -> int:

@@ -18,19 +18,28 @@ Maps = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 def refine(
-    maps: Maps, wanted: Sequence[Tensor], x: Tensor, *, steps: int = 10, iterations: int = 200
+    maps: Maps,
+    wanted: Sequence[Tensor],
+    x: Tensor,
+    *,
+    steps: int = 10,
+    iterations: int = 200,
+    first: int = 200,
+    worth: float = 0.9,
 ) -> tuple[Tensor, float]:
     """The refined point, and the norm of its error.
 
     Args:
         maps: h; wanted: their values, in units in which all errors weigh alike.
         x: near the answer.
-        steps: ends earlier where a step no longer lowers the error by a tenth.
-        iterations: of the linear solve, at most.
+        steps: at most.
+        iterations: of the linear solve, at most; `first` in the first step, and twice as many in each next one: far from
+            the answer kinks spoil what a longer solve finds.
+        worth: part of the error above which a step leaves too much to be worth another one.
     """
     error = _norm(wanted, maps(x))
-    for _ in range(steps):
-        step = _step(maps, wanted, x, iterations, 1e-2 * error)
+    for done in range(steps):
+        step = _step(maps, wanted, x, min(iterations, first * 2**done), 1e-2 * error)
         before = error
         for shorter in range(4):
             tried = x + 0.5**shorter * step
@@ -38,7 +47,7 @@ def refine(
             if error < before:
                 x = tried
                 break
-        if error > 0.9 * before:
+        if error > worth * before:
             return x, min(error, before)
     return x, error
 

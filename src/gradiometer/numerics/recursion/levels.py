@@ -29,7 +29,7 @@ def on_levels(x: Tensor, error: float, field: Field) -> tuple[Tensor, float]:
         x: [n, *shape], normalized; error: relative standard error of their common scale.
         field: theirs.
     """
-    unit = LEVELS / (field.high - field.low) if field.kind == "pixels" else 0.0
+    unit = _unit(field)
     brightest = float((field.denormalize(x) - field.denormalize(0 * x)).abs().max()) * unit
     reach = max(WIDE * error, LEAST)
     if not 0 < reach * brightest < MOST * FINE / 2:
@@ -37,7 +37,7 @@ def on_levels(x: Tensor, error: float, field: Field) -> tuple[Tensor, float]:
     wide = x.double()
 
     def levels(factor: float) -> Tensor:
-        return (field.denormalize(factor * wide) - field.low) * unit
+        return _levels(factor * wide, field)
 
     def distance(factor: float) -> float:
         found = levels(factor)
@@ -49,7 +49,21 @@ def on_levels(x: Tensor, error: float, field: Field) -> tuple[Tensor, float]:
     if not good or (good[-1] - good[0]) * brightest > 1:  # none, or several: a picture of few levels
         return x, error
     factor = min(good, key=distance)
-    whole = field.normalize(levels(factor).round() / unit + field.low)
+    whole = rounded(factor * wide, field)
     factor = float((wide * whole).sum() / wide.square().sum())
     left = (factor * wide - whole).square().mean() / whole.square().sum()
     return (factor * wide).to(x.dtype), float(left.sqrt())
+
+
+def rounded(x: Tensor, field: Field) -> Tensor:
+    """The pictures with every pixel at its nearest level; as given where the field holds no pixels."""
+    unit = _unit(field)
+    return field.normalize(_levels(x, field).round() / unit + field.low) if unit else x
+
+
+def _unit(field: Field) -> float:
+    return LEVELS / (field.high - field.low) if field.kind == "pixels" else 0.0
+
+
+def _levels(x: Tensor, field: Field) -> Tensor:
+    return (field.denormalize(x) - field.low) * _unit(field)

@@ -18,6 +18,7 @@ from torch import Tensor
 from gradiometer.numerics.fit import fit
 
 from .checksum import sums
+from .columns import column_maps, solvable
 from .equations import from_channels, input_matrix, matrix, right_side
 from .graph import Activation, Graph, Layer
 from .least_squares import solve
@@ -26,6 +27,9 @@ from .shift import Spectrum, delta_maps, spectrum
 from .top import Top
 from .unmix import unmix
 from .wide_shift import wide_delta_maps, wide_spectrum
+
+LOOKS = 20
+"""How often input and slopes are solved from each other at most; two or three times where the first look was sharp."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,13 +88,14 @@ def read_top(
     if residues is None:
         return "the model has no bias whose gradient tells the scale of p - y"
     slopes = _slopes(maps, residues @ top.share, low)
-    residues = _residues(slopes, top.share, residues, head_sums, shift_sums)
+    told = alone is not None and not noise  # and rounded as the client rounded it: its sum need not be zero
+    residues = residues if told else _residues(slopes, top.share, residues, head_sums, shift_sums)
     moved = 0
-    for _ in range(3):
+    for _ in range(LOOKS):
         delta = (residues @ top.share)[:, :, None, None] * slopes
         again = _second_look(graph, gradient, top, delta)
         before, slopes = slopes, _slopes(again, residues @ top.share, low)
-        residues = _residues(slopes, top.share, residues, head_sums, shift_sums)
+        residues = residues if told else _residues(slopes, top.share, residues, head_sums, shift_sums)
         moved += int((slopes != before).sum())
         if torch.equal(slopes, before):
             break
@@ -107,9 +112,11 @@ def read_top(
 def _mixed(
     scaled: Tensor, size: tuple[int, int], where: str, examples: int | None, floor: float
 ) -> tuple[Spectrum, Tensor] | str:
-    """Delta maps up to a mixing of the examples, by one axis after the other where the rank fills the live channels."""
+    """Delta maps up to a mixing of the examples: of one by columns, by one axis after the other where channels are few."""
     height, width = size
     seen = spectrum(scaled, height * width, floor=floor)
+    if examples == 1 and solvable(scaled, size):
+        return seen, column_maps(scaled, size, floor=floor)[:, None]
     if examples is None and seen.full and min(size) > 1:
         seen = wide_spectrum(scaled, size)
     if examples is None and seen.full:
@@ -128,8 +135,7 @@ def _first_residues(
 ) -> Tensor | None:
     """r of every example from maps that are right up to scale and to about 1e-4."""
     size = maps.abs().amax((2, 3))
-    active = maps.abs() > 0.5 * (1 + low) * size[..., None, None]
-    level = (maps * active).sum((2, 3)) / active.sum((2, 3)).clamp_min(1)
+    level = _typical(maps.flatten(2), 0.5 * (1 + low))
     shapes = torch.stack([_robust(share, level[b], size[b]) for b in range(len(maps))])
     if head_sums is not None and len(maps) < share.shape[0]:
         factors = fit(shapes.T, head_sums)
@@ -163,9 +169,19 @@ def _slopes(maps: Tensor, level: Tensor, low: float) -> Tensor:
 def _factor(maps: Tensor, level: Tensor) -> Tensor:
     """Scale of every example, by the median over its strongest channels."""
     strong = level.abs() > level.abs().median(1, keepdim=True).values
-    size = maps.flatten(2).gather(2, maps.flatten(2).abs().argmax(2, keepdim=True))[..., 0]
-    ratio = torch.where(strong & (size != 0), level / torch.where(size != 0, size, 1.0), torch.nan)
+    typical = _typical(maps.flatten(2), 0.5)
+    ratio = torch.where(strong & (typical != 0), level / torch.where(typical != 0, typical, 1.0), torch.nan)
     return ratio.nanmedian(1).values
+
+
+def _typical(maps: Tensor, least: float) -> Tensor:
+    """Mean of every map's larger entries, which are alike behind a global mean.
+
+    Args:
+        maps: [..., positions]; least: part of the largest one.
+    """
+    active = maps.abs() > least * maps.abs().amax(-1, keepdim=True)
+    return (maps * active).sum(-1) / active.sum(-1).clamp_min(1)
 
 
 def _residues(

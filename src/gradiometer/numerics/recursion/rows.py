@@ -51,7 +51,7 @@ def input_maps(
     basis = torch.linalg.eigh(flat @ flat.T).eigenvectors[:, -rank:]
     system = _normal_matrix(_moves(gradient, basis, sums), size)
     system = system if sums else system[: positions * rank, : positions * rank]
-    solutions = _null_space(system, examples).T.reshape(examples, -1, rank)
+    solutions = null_space(system, examples).T.reshape(examples, -1, rank)
     mixed = torch.einsum("bpr,cr->pcb", solutions[:, :positions], basis).reshape(-1, examples)
     found = _examples(mixed, rng)
     if found is None:
@@ -102,8 +102,8 @@ def _normal_matrix(moves: dict[tuple[int, int], Tensor], size: tuple[int, int]) 
     return blocks.transpose(1, 2).reshape(len(blocks) * rank, -1)
 
 
-def _null_space(normal: Tensor, dimensions: int, *, iterations: int = 8) -> Tensor:
-    """Eigenvectors [unknowns, dimensions] of the smallest eigenvalues, by inverse iteration."""
+def null_space(normal: Tensor, dimensions: int, *, iterations: int = 8) -> Tensor:
+    """Eigenvectors [unknowns, dimensions] of the smallest eigenvalues of a normal matrix, by inverse iteration."""
     shift = 1e-12 * normal.diagonal().mean()
     factor = torch.linalg.cholesky(normal + shift * torch.eye(len(normal), dtype=normal.dtype))
     rng = torch.Generator().manual_seed(0)

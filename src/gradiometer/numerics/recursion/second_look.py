@@ -17,6 +17,8 @@ from .graph import Layer
 
 SMALL = 0.1
 """What may be left unexplained, as a part of what flipping an ordinary unit would do."""
+FEW = (4, 16, 64)
+"""How many of the likeliest units are tried first: neighbors do much the same, so that many together are hard to tell."""
 MORE = 1.5
 """So many equations an unknown are wanted to solve all derivatives of a channel."""
 
@@ -47,16 +49,19 @@ def flips(
     rest = wanted - patches @ assumed
     unit = (patches * (scale[channel] * found.change(channel, torch.arange(patches.shape[1])))).square().mean(0).sqrt()
     enough = max(6 * error, SMALL * float(unit.median()))
-    near = found.near(channel, len(rest) // 2)
-    near = near[found.price[channel, near].isfinite()]
-    effect = patches[:, near] * (scale[channel] * found.change(channel, near))
-    size = effect.square().mean(0).sqrt()
-    near, effect = near[size > 3 * error], effect[:, size > 3 * error]
-    if len(near):
-        amount = fit(effect, rest)
-        near, effect = near[amount > 0.5], effect[:, amount > 0.5]
-    left = rest - effect.sum(1)
-    return near if float(left.square().mean().sqrt()) <= enough else None
+    for count in (*FEW, len(rest) // 2, len(rest)):
+        near = found.near(channel, min(count, len(rest)))
+        near = near[found.price[channel, near].isfinite()]
+        effect = patches[:, near] * (scale[channel] * found.change(channel, near))
+        size = effect.square().mean(0).sqrt()
+        near, effect = near[size > 3 * error], effect[:, size > 3 * error]
+        if len(near):
+            amount = fit(effect, rest)
+            near, effect = near[amount > 0.5], effect[:, amount > 0.5]
+        left = rest - effect.sum(1)
+        if float(left.square().mean().sqrt()) <= enough:
+            return near
+    return None
 
 
 def likelier(layer: Layer, value: Tensor, gradient: Tensor, found: Units, scale: Tensor) -> Tensor:
