@@ -85,6 +85,8 @@ def test_a_narrow_network_is_not_called_exact() -> None:
     _, guess = attacked(lenet((3, 16, 16), 10, activation="relu", channels=4), (3, 16, 16), 1)
     assert not guess.notes["exact"]
     assert guess.notes["stopped"]
+    assert guess.confidence is not None
+    assert float(guess.confidence) <= 0.5
 
 
 def test_too_few_equations_are_filled_smoothly_and_told_so() -> None:
@@ -92,6 +94,29 @@ def test_too_few_equations_are_filled_smoothly_and_told_so() -> None:
     assert not guess.notes["exact"]
     assert "smoothest picture" in guess.notes["way"]
     assert worst_psnr(batch, guess) > 25
+
+
+def test_a_sure_network_protects_nobody() -> None:
+    model = resnet18((3, 16, 16), 10, width=0.5, init="torch", seed=0)
+    with torch.no_grad():
+        model.linear.bias[3] += 32.0  # of its own class it is so sure that float32 sees 1 - p as zero
+    layout = image_layout((3, 16, 16), 10, mean=(0.5,), std=(0.25,))
+    x = layout["x"].normalize(torch.rand(1, 3, 16, 16, generator=derive(1)))
+    client = Client(model=model.eval(), layout=layout)
+    update = play(client, Batch(x=x, y=torch.tensor([3])), rng=derive(0), threat=NOTHING)
+    assert float(update.values["linear.bias"].abs().max()) < 1e-12
+    guess = Recursive().run(update, derive(2))
+    assert guess["y"].tolist() == [3]
+    assert guess.notes["exact"]
+    assert float((guess["x"] - x).abs().max()) < 1e-4
+
+
+@pytest.mark.slow
+def test_narrow_maps_are_finished_by_steps_on_all_that_is_known() -> None:
+    batch, guess = attacked(resnet18((3, 24, 24), 10, width=0.25, init="torch", seed=0), (3, 24, 24), 1)
+    assert guess.notes["exact"]
+    assert "Gauss-Newton" in guess.notes["way"]
+    assert worst_psnr(batch, guess) > 80
 
 
 def test_a_kink_does_not_decide_what_is_exact() -> None:

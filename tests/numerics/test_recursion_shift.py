@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.grad import conv2d_weight
 
+from gradiometer.numerics.recursion.columns import column_maps, solvable
 from gradiometer.numerics.recursion.shift import delta_maps, spectrum
 from gradiometer.numerics.recursion.unmix import unmix
 from gradiometer.numerics.recursion.wide_shift import wide_delta_maps, wide_spectrum
@@ -45,3 +46,29 @@ def test_more_positions_than_channels_are_followed_one_axis_at_a_time() -> None:
         wanted = delta.flatten(1).T
         found = mixed @ torch.linalg.lstsq(mixed, wanted).solution
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_a_single_example_is_read_column_by_column() -> None:
+    delta, weight = maps(1)
+    found = column_maps(weight, (4, 4)).flatten(1)
+    wanted = delta[0].flatten(1)
+    cosine = torch.nn.functional.cosine_similarity(found, wanted).abs()
+    assert (cosine[wanted.norm(dim=1) > 0] > 1 - 1e-6).all()
+
+
+def test_as_few_channels_as_positions_and_fully_active_ones_are_read_too() -> None:
+    rng = torch.Generator().manual_seed(3)
+    mask = torch.rand(16, 4, 4, generator=rng, dtype=torch.float64) > 0.5
+    mask[:6] = True  # the rank of the delta maps is 11, not 16
+    level = torch.randn(16, generator=rng, dtype=torch.float64)
+    delta = (level[:, None, None] * mask)[None]
+    value = torch.randn(1, 16, 4, 4, generator=rng, dtype=torch.float64).clamp_min(0)
+    weight = conv2d_weight(value, (16, 16, 3, 3), delta, padding=1)
+    found = column_maps(weight, (4, 4)) / level[:, None, None]
+    found = found / found[0].mean()
+    torch.testing.assert_close(found, mask.double(), rtol=0, atol=1e-5)
+
+
+def test_large_maps_are_left_to_others() -> None:
+    assert solvable(torch.zeros(512, 512, 3, 3), (7, 7))
+    assert not solvable(torch.zeros(512, 512, 3, 3), (14, 14))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from gradiometer.numerics.meter import Meter
 from gradiometer.numerics.recursion import consistency, filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
 from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
-from gradiometer.numerics.recursion.inversion import invert
+from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.levels import rounded
 from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.noise import Noise, relative, total
@@ -42,6 +43,8 @@ FILLS, GOOD = 2, 0.01
 """From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
 SHARP = 1e-5
 """Relative distance of gradients from which Gauss-Newton steps are worth their time."""
+OPEN = 0.02
+"""Part of a small change that the equations do not take back, from which they are known to have other solutions."""
 SURE = 1e-3
 """Expected relative error from which pictures are not called exact, however well their gradient agrees."""
 
@@ -54,6 +57,21 @@ class _Attempt:
     x: Tensor | None
     way: str
     error: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Way:
+    """Pictures, how they were found, and their expected relative error where directions are open: 1 if nobody knows."""
+
+    x: Tensor
+    name: str
+    verifier: Verifier
+    error: float = 0.0
+
+    @cached_property
+    def distance(self) -> float:
+        """Of the gradient from the sent one, relative."""
+        return self.verifier.distance(self.x)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,10 +104,11 @@ class Recursing:
         agreement, limit = attempt.verifier.verdict(x, spawn(rng))
         blur, shares = relative(gradient, found.noise), attempt.verifier.weights(x)
         notes |= {} if shares is None else {"weights": shares.tolist()}
+        doubt = agreement - blur + attempt.error / 2
         exact = agreement <= limit and attempt.error <= SURE and blur <= FLOAT32_LIMIT
         return Guess(
             tensors={"x": x, "y": top.labels},
-            confidence=torch.full((len(x),), 1.0 if exact else max(0.0, min(0.99, 1 - max(0.0, agreement - blur)))),
+            confidence=torch.full((len(x),), 1.0 if exact else max(0.0, min(0.99, 1 - max(0.0, doubt)))),
             objective=agreement,
             notes={**notes, "exact": exact, "agreement": agreement, "limit": limit, "noise": blur},
         )
@@ -147,32 +166,42 @@ class Recursing:
         x, way, ended = self._descended(found, rng)
         if ended:
             return x, way, 0.0
-        ways = [self._polished(found, x, way, verifier)]
-        for node in lowest:
-            if min(distance for distance, _, _ in ways) > GOOD:
-                x = filling.fill(found, node, self.update.layout["x"].clamp, evaluations=self.evaluations)
-                way = f"the smoothest picture that the equations of {_named(node)} allow"
-                ways.append(self._polished(found, x, way, verifier))
-        _, x, way = min(ways, key=lambda found: found[0])
-        return x, way, 0.0
-
-    def _polished(self, found: Walk, x: Tensor, way: str, verifier: Verifier) -> tuple[float, Tensor, str]:
-        """Pictures nearby that obey all equations, if their gradient is nearer to the sent one; its distance, and the way."""
         box = self.update.layout["x"].clamp
-        x = box(x).float()
-        distance = verifier.distance(x)
-        if distance > SHARP and not found.noise:
-            fine = box(consistency.polished(self._single(found.graph), found, x)).float()
-            if (nearer := verifier.distance(fine)) < distance:
-                return nearer, fine, f"{way}, and Gauss-Newton steps from there"
-        return distance, x, way
+        ways = [self._polished(found, _Way(x=box(x).float(), name=way, verifier=verifier), rng)]
+        for node in lowest:
+            if min(way.distance for way in ways) > GOOD:
+                x = box(filling.fill(found, node, box, evaluations=self.evaluations)).float()
+                way = f"the smoothest picture that the equations of {_named(node)} allow"
+                ways.append(self._polished(found, _Way(x=x, name=way, verifier=verifier), rng))
+        best = min(ways, key=lambda way: way.distance)
+        return best.x, best.name, best.error
+
+    def _polished(self, found: Walk, start: _Way, rng: torch.Generator) -> _Way:
+        """Pictures nearby that obey all equations, if their gradient is nearer to the sent one.
+
+        Equations may have many solutions, one of which lies on the levels of 8-bit files; pictures that do not are asked
+        whether others would do as well.
+        """
+        if start.distance <= SHARP or found.noise or found.rescaled:
+            return start
+        field, single = self.update.layout["x"], self._single(found.graph)
+        fine = field.clamp(consistency.polished(single, found, start.x)).float()
+        name = f"{start.name}, and Gauss-Newton steps from there"
+        whole = replace(start, x=rounded(fine, field), name=name)
+        if whole.distance <= FLOAT32_LIMIT:
+            return whole
+        near = replace(start, x=fine, name=name)
+        if near.distance >= start.distance:
+            return start
+        sharp = near.distance <= SHARP and consistency.left_open(single, found, fine, spawn(rng)) <= OPEN
+        return near if sharp else replace(near, error=1.0)
 
     def _single(self, graph: Graph) -> Graph:
         """The same network in the precision of descents."""
         return trace(self.update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
 
     def _descended(self, found: Walk, rng: torch.Generator) -> tuple[Tensor, str, bool]:
-        """Pictures whose maps are the known ones; whether nothing is to be added, as all equations were used."""
+        """Pictures whose maps are the known ones; whether nothing is to be added: all equations were used, or fix no scale."""
         graph, frontier = found.graph, found.graph.nodes[str(found.frontier)]
         single = self._single(graph)
         if any(isinstance(node.operation, MaxPool) for node in graph.needed(frontier.name, graph.input)):
@@ -187,7 +216,7 @@ class Recursing:
         way = (
             f"descent from {_named(frontier)}, {result.evaluations} evaluations, error {float(result.error.max()):.0e}"
         )
-        return result.x, way, False
+        return result.x, way, found.rescaled and bool((result.error < max(STUCK, 3 * accuracy)).all())
 
 
 def predict(update: Update) -> Meter:

@@ -14,6 +14,8 @@ from .summed import weighted, weights
 
 FLOAT32_LIMIT = 3e-6
 """Relative error of a gradient that a float32 client's own rounding explains. A cautious guess, not yet measured across machines."""
+KINKS = 1e-3
+"""Relative error of a gradient beyond which no jump at kinks excuses it: pictures may lie on many kinks at once."""
 NOISE, DRAWS = 1e-6, 8
 """Relative error of pictures that counts as none (120 dB), and how many draws of it show how far it moves the gradient."""
 
@@ -86,7 +88,7 @@ class Verifier:
                 break
             draw = self.caused(x + size * torch.randn(x.shape, generator=rng))
             moved = min(moved, _distance(draw, here) / total)
-            agreement, limit = min(agreement, _distance(draw, sent) / total), max(FLOAT32_LIMIT, 3 * moved)
+            agreement, limit = min(agreement, _distance(draw, sent) / total), max(FLOAT32_LIMIT, min(3 * moved, KINKS))
         return agreement, limit
 
 

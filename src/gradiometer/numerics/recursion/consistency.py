@@ -33,6 +33,8 @@ ENDED = 1e-5
 """Relative error of the known maps below which they have done so."""
 POLISHING, SHORT, LONG, WORTH = 24, 50, 800, 0.97
 """Gauss-Newton steps that polish pictures, iterations of the first and of the longest linear solve, and when to go on."""
+NUDGE = 3e-3
+"""Change of pictures that tells whether others meet the same equations, in standard deviations."""
 REACH = 30.0
 """Exponents end here: smaller numbers change nothing, and subnormal ones are slow."""
 
@@ -91,6 +93,15 @@ def polished(graph: Graph, walk: Walk, x: Tensor) -> Tensor:
     wanted = [*known.wanted, *(known.gradient[_layer(n).weight_name] / known.size(n) for n in read)]
     start = x.to(graph.dtype)
     return refine(rows, wanted, start, steps=POLISHING, iterations=LONG, first=SHORT, worth=WORTH)[0]
+
+
+def left_open(graph: Graph, walk: Walk, x: Tensor, rng: torch.Generator) -> float:
+    """The part of a small change of the pictures that `polished` does not take back: 0 where no direction is open.
+
+    Pictures that meet all equations need not be the only ones; of open directions the steps keep what they start with.
+    """
+    nudge = NUDGE * float(x.std()) * torch.randn(x.shape, generator=rng)
+    return float((polished(graph, walk, x + nudge) - x).norm() / nudge.norm())
 
 
 def _slow(before: Tensor, now: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ from .shift import Spectrum
 DESCENT = 4
 """How many known numbers a pixel lead a descent to the pictures: about half of a ReLU's are zeros."""
 
+TWICE = 2.0
+"""How many numbers for every one of the input, equations and known outputs together, lead Gauss-Newton steps to it."""
+
 
 @dataclass(kw_only=True, eq=False)
 class Way:
@@ -60,14 +63,16 @@ class Way:
                 told.add(node.name)
 
     def reaches(self) -> bool:
-        """Whether the pictures follow: by equations, by the whole gradient, or by descent from enough known numbers."""
+        """Whether the pictures follow: by equations, the whole gradient, descent or steps from enough known numbers."""
         if self.graph.input in self.known or 0 <= self.open <= LIMIT:
             return True
         # Averages fix sums of what is below them: a descent from these alone ends beside the pictures.
         known = [node for name in self.known if not isinstance((node := self.graph.nodes[name]).operation, Average)]
         held = math.prod(known[-1].shape) if known else 0
         pixels = math.prod(self.graph.nodes[self.graph.input].shape)
-        return held >= DESCENT * pixels or (self.routed > 0 and held + self.routed >= ENOUGH * pixels)
+        if held >= DESCENT * pixels or (self.routed > 0 and held + self.routed >= ENOUGH * pixels):
+            return True
+        return held > 0 and not self.routed and self.told >= TWICE
 
     def _passes(self, node: Node, told: set[str]) -> bool:
         """Whether derivatives pass to the node's inputs."""

@@ -144,9 +144,9 @@ def _spectrum(scaled: Tensor) -> tuple[Tensor, Tensor]:
     rows, unknowns = scaled.shape
     if rows >= unknowns:
         eigenvalues, basis = torch.linalg.eigh(scaled.T @ scaled)
-        above = eigenvalues > 1e-14 * unknowns * eigenvalues[-1]
+        above = eigenvalues > 1e-14 * unknowns * eigenvalues[-1:]
         return eigenvalues[above], basis[:, above]
     eigenvalues, left = torch.linalg.eigh(scaled @ scaled.T)
-    above = eigenvalues > 1e-12 * rows * eigenvalues[-1]
+    above = eigenvalues > 1e-12 * rows * eigenvalues[-1:]
     basis, triangle = torch.linalg.qr(scaled.T @ (left[:, above] / eigenvalues[above].sqrt()))
     return eigenvalues[above], basis * triangle.diagonal().sign()
