@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,33 +17,25 @@ from gradiometer.core import (
     spawn,
 )
 from gradiometer.numerics.meter import Meter
-from gradiometer.numerics.recursion import consistency, filling
 from gradiometer.numerics.recursion.beginning import Beginning, begin
-from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
-from gradiometer.numerics.recursion.inversion import STUCK, invert
+from gradiometer.numerics.recursion.graph import Graph
 from gradiometer.numerics.recursion.levels import rounded
 from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.noise import Noise, relative, total
 from gradiometer.numerics.recursion.own_norm import own_norms
 from gradiometer.numerics.recursion.record import Walk
-from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.rescaled import comparable, scaled
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.train_scale import hides_scale
 from gradiometer.numerics.recursion.walk import walk
 
 from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
+from .picturing import Pictures
 from .received import loses_scales, received
 from .summed import refuse_sums
 from .train_mode import UNPREDICTED, own_statistics, recover
 from .verifying import FLOAT32_LIMIT, Verifier
 
-FILLS, GOOD = 2, 0.01
-"""From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
-SHARP = 1e-5
-"""Relative distance of gradients from which Gauss-Newton steps are worth their time."""
-OPEN = 0.02
-"""Part of a small change that the equations do not take back, from which they are known to have other solutions."""
 SURE = 1e-3
 """Expected relative error from which pictures are not called exact, however well their gradient agrees."""
 
@@ -57,21 +48,6 @@ class _Attempt:
     x: Tensor | None
     way: str
     error: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Way:
-    """Pictures, how they were found, and their expected relative error where directions are open: 1 if nobody knows."""
-
-    x: Tensor
-    name: str
-    verifier: Verifier
-    error: float = 0.0
-
-    @cached_property
-    def distance(self) -> float:
-        """Of the gradient from the sent one, relative."""
-        return self.verifier.distance(self.x)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,12 +96,14 @@ class Recursing:
         top = begin(graph, gradient, rng=spawn(rng), noise=noise)
         found = walk(graph, gradient, top.deltas, noise=noise, rescaled=rescaled)
         verifier = Verifier(update=self.update, labels=top.labels, channel=self.channel, residues=top.residues)
-        x, way, error = self._pictures(found, verifier, rng)
-        if x is not None:
-            x = scaled(x.float(), verifier.caused, verifier.sent) if rescaled else x.float()
-            x = self.update.layout["x"].clamp(x)
-            x = x if noise else _sharpest(x, rounded(x, self.update.layout["x"]), verifier)
-        return _Attempt(top=top, found=found, verifier=verifier, x=x, way=way, error=error)
+        best = Pictures(found=found, verifier=verifier, evaluations=self.evaluations).find(rng)
+        if isinstance(best, str):
+            return _Attempt(top=top, found=found, verifier=verifier, x=None, way=best, error=0.0)
+        x, field = best.x.float(), self.update.layout["x"]
+        x = field.clamp(scaled(x, verifier.caused, verifier.sent) if rescaled else x)
+        if not noise and verifier.distance(x) > FLOAT32_LIMIT:
+            x = min(x, rounded(x, field), key=verifier.distance)
+        return _Attempt(top=top, found=found, verifier=verifier, x=x, way=best.name, error=best.error)
 
     def _settled(self, graph: Graph, sent: Values, noise: Noise, rng: torch.Generator) -> _Attempt:
         """The fixed point of guesses and the drift of local steps that they foretell."""
@@ -145,79 +123,6 @@ class Recursing:
             attempt = self._attempt(graph, gradient, total(noise, left), rng)
         return best
 
-    def _pictures(self, found: Walk, verifier: Verifier, rng: torch.Generator) -> tuple[Tensor | None, str, float]:
-        """The pictures, the way that led there, and the expected relative error where open directions were settled.
-
-        Of several ways it is the one whose gradient is nearest to the sent one.
-        """
-        graph, frontier, left = found.graph, found.frontier, found.remainder
-        if left is not None:
-            x, error = settle(verifier.derivable, list(found.gradient.values()), left, rng=spawn(rng))
-            return (
-                x,
-                f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient",
-                error,
-            )
-        if frontier is None:
-            return None, "nothing above the input is determined", 0.0
-        if frontier == graph.input:
-            return found.values[frontier].value, "linear algebra to the pixels", 0.0
-        lowest = filling.readable(found)[:FILLS]
-        x, way, ended = self._descended(found, rng)
-        if ended:
-            return x, way, 0.0
-        box = self.update.layout["x"].clamp
-        ways = [self._polished(found, _Way(x=box(x).float(), name=way, verifier=verifier), rng)]
-        for node in lowest:
-            if min(way.distance for way in ways) > GOOD:
-                x = box(filling.fill(found, node, box, evaluations=self.evaluations)).float()
-                way = f"the smoothest picture that the equations of {_named(node)} allow"
-                ways.append(self._polished(found, _Way(x=x, name=way, verifier=verifier), rng))
-        best = min(ways, key=lambda way: way.distance)
-        return best.x, best.name, best.error
-
-    def _polished(self, found: Walk, start: _Way, rng: torch.Generator) -> _Way:
-        """Pictures nearby that obey all equations, if their gradient is nearer to the sent one.
-
-        Equations may have many solutions, one of which lies on the levels of 8-bit files; pictures that do not are asked
-        whether others would do as well.
-        """
-        if start.distance <= SHARP or found.noise or found.rescaled:
-            return start
-        field, single = self.update.layout["x"], self._single(found.graph)
-        fine = field.clamp(consistency.polished(single, found, start.x)).float()
-        name = f"{start.name}, and Gauss-Newton steps from there"
-        whole = replace(start, x=rounded(fine, field), name=name)
-        if whole.distance <= FLOAT32_LIMIT:
-            return whole
-        near = replace(start, x=fine, name=name)
-        if near.distance >= start.distance:
-            return start
-        sharp = near.distance <= SHARP and consistency.left_open(single, found, fine, spawn(rng)) <= OPEN
-        return near if sharp else replace(near, error=1.0)
-
-    def _single(self, graph: Graph) -> Graph:
-        """The same network in the precision of descents."""
-        return trace(self.update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
-
-    def _descended(self, found: Walk, rng: torch.Generator) -> tuple[Tensor, str, bool]:
-        """Pictures whose maps are the known ones; whether nothing is to be added: all equations were used, or fix no scale."""
-        graph, frontier = found.graph, found.graph.nodes[str(found.frontier)]
-        single = self._single(graph)
-        if any(isinstance(node.operation, MaxPool) for node in graph.needed(frontier.name, graph.input)):
-            joint = consistency.pictures(single, found, rng=spawn(rng), evaluations=self.evaluations)
-            way = f"descent from {_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
-            return joint.x, f"{way}, error {joint.error:.0e}", True
-        targets = [{name: found.values[name].value for name in names} for names in found.targets()]
-        accuracy = max(found.error(name) for name in targets[0])
-        result = invert(
-            single, targets, rng=spawn(rng), evaluations=self.evaluations, accuracy=accuracy, rescaled=found.rescaled
-        )
-        way = (
-            f"descent from {_named(frontier)}, {result.evaluations} evaluations, error {float(result.error.max()):.0e}"
-        )
-        return result.x, way, found.rescaled and bool((result.error < max(STUCK, 3 * accuracy)).all())
-
 
 def predict(update: Update) -> Meter:
     """As `Recursive.meter`."""
@@ -236,16 +141,6 @@ def predict(update: Update) -> Meter:
     if seen.verdict == "exact" and own is not None and hides_scale(own) and update.layout["x"].kind != "pixels":
         return replace(seen, verdict="partial", reason="normalization behind the first layer hides the inputs' scale")
     return seen
-
-
-def _sharpest(x: Tensor, other: Tensor, verifier: Verifier) -> Tensor:
-    """The pictures whose gradient is nearer to the sent one: `x` if its own is there already."""
-    distance = verifier.distance(x)
-    return other if distance > FLOAT32_LIMIT and verifier.distance(other) < distance else x
-
-
-def _named(node: Node) -> str:
-    return f"{node.operation.where} ({' x '.join(map(str, node.shape))})"
 
 
 def _refuse(update: Update, model: nn.Module) -> None:

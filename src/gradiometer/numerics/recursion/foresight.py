@@ -29,7 +29,7 @@ DESCENT = 4
 """How many known numbers a pixel lead a descent to the pictures: about half of a ReLU's are zeros."""
 
 TWICE = 2.0
-"""How many numbers for every one of the input, equations and known outputs together, lead Gauss-Newton steps to it."""
+"""How many numbers for every one of the input, equations and known outputs together, lead Gauss-Newton steps to one example."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,7 +72,7 @@ class Way:
         pixels = math.prod(self.graph.nodes[self.graph.input].shape)
         if held >= DESCENT * pixels or (self.routed > 0 and held + self.routed >= ENOUGH * pixels):
             return True
-        return held > 0 and not self.routed and self.told >= TWICE
+        return held > 0 and not self.routed and self.examples == 1 and self.told >= TWICE
 
     def _passes(self, node: Node, told: set[str]) -> bool:
         """Whether derivatives pass to the node's inputs."""

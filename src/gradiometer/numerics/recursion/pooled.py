@@ -115,8 +115,6 @@ def _mixed(
     """Delta maps up to a mixing of the examples: of one by columns, by one axis after the other where channels are few."""
     height, width = size
     seen = spectrum(scaled, height * width, floor=floor)
-    if examples == 1 and solvable(scaled, size):
-        return seen, column_maps(scaled, size, floor=floor)[:, None]
     if examples is None and seen.full and min(size) > 1:
         seen = wide_spectrum(scaled, size)
     if examples is None and seen.full:
@@ -126,6 +124,8 @@ def _mixed(
         return f"the rank {seen.rank} of {where} is no multiple of its {seen.positions} positions"
     if count * seen.positions > min(scaled.shape[:2]):
         return f"{where} has too few channels for {count} examples at {seen.positions} positions"
+    if examples == 1 and solvable(scaled, size):
+        return seen, column_maps(scaled, size, floor=floor)[:, None]
     read = delta_maps if seen.positions == height * width else wide_delta_maps
     return seen, read(scaled, size, count)
 

@@ -1,0 +1,136 @@
+"""From what a walk has found to the pictures: by equations, by descent, by filling in what is open, and by last steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gradiometer.core import Field, spawn
+from gradiometer.numerics.recursion import consistency, filling
+from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
+from gradiometer.numerics.recursion.inversion import STUCK, invert
+from gradiometer.numerics.recursion.levels import rounded
+from gradiometer.numerics.recursion.record import Walk
+from gradiometer.numerics.recursion.remainder import settle
+from gradiometer.numerics.recursion.tracing import trace
+
+from .verifying import FLOAT32_LIMIT, Verifier
+
+FILLS, GOOD = 2, 0.01
+"""From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
+SHARP = 1e-5
+"""Relative distance of gradients from which Gauss-Newton steps are worth their time."""
+OPEN = 0.02
+"""Part of a small change that the equations do not take back, from which they are known to have other solutions."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Way:
+    """Pictures [n, *shape], how they were found, and their expected relative error where directions are open: 1 if nobody knows."""
+
+    x: Tensor
+    name: str
+    verifier: Verifier
+    error: float = 0.0
+
+    @cached_property
+    def distance(self) -> float:
+        """Of the gradient from the sent one, relative."""
+        return self.verifier.distance(self.x)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """One search. Args: what the walk found, who compares gradients, and `evaluations` as of `Recursive`."""
+
+    found: Walk
+    verifier: Verifier
+    evaluations: int
+
+    def find(self, rng: torch.Generator) -> Way | str:
+        """The way whose gradient is nearest to the sent one, or why there is none."""
+        found, verifier, left = self.found, self.verifier, self.found.remainder
+        graph, frontier = found.graph, found.frontier
+        if left is not None:
+            x, error = settle(verifier.derivable, list(found.gradient.values()), left, rng=spawn(rng))
+            name = f"linear algebra to the pixels but {len(left.open)} directions, these by the whole gradient"
+            return Way(x=x, name=name, verifier=verifier, error=error)
+        if frontier is None:
+            return "nothing above the input is determined"
+        if frontier == graph.input:
+            return Way(x=found.values[frontier].value, name="linear algebra to the pixels", verifier=verifier)
+        lowest = filling.readable(found)[:FILLS]
+        way, ended = self._descended(graph.nodes[frontier], rng)
+        if ended:
+            return way
+        ways = [self._polished(way, rng)]
+        for node in lowest:
+            if min(way.distance for way in ways) > GOOD:
+                ways.append(self._polished(self._filled(node), rng))
+        return min(ways, key=lambda way: way.distance)
+
+    def _descended(self, frontier: Node, rng: torch.Generator) -> tuple[Way, bool]:
+        """Pictures whose maps are the known ones; whether nothing is to be added: all equations were used, or fix no scale."""
+        found = self.found
+        if any(isinstance(node.operation, MaxPool) for node in found.graph.needed(frontier.name, found.graph.input)):
+            joint = consistency.pictures(self._single, found, rng=spawn(rng), evaluations=self.evaluations)
+            below = f"{_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
+            return self._way(joint.x, f"descent from {below}, error {joint.error:.0e}"), True
+        targets = [{name: found.values[name].value for name in names} for names in found.targets()]
+        accuracy = max(found.error(name) for name in targets[0])
+        result = invert(
+            self._single,
+            targets,
+            rng=spawn(rng),
+            evaluations=self.evaluations,
+            accuracy=accuracy,
+            rescaled=found.rescaled,
+        )
+        error = f"{result.evaluations} evaluations, error {float(result.error.max()):.0e}"
+        ended = found.rescaled and bool((result.error < max(STUCK, 3 * accuracy)).all())
+        return self._way(result.x, f"descent from {_named(frontier)}, {error}"), ended
+
+    def _filled(self, node: Node) -> Way:
+        """The smoothest pictures that a tensor's equations allow."""
+        x = filling.fill(self.found, node, self._field.clamp, evaluations=self.evaluations)
+        return self._way(x, f"the smoothest picture that the equations of {_named(node)} allow")
+
+    def _polished(self, start: Way, rng: torch.Generator) -> Way:
+        """Pictures nearby that obey all equations, if their gradient is nearer to the sent one.
+
+        Equations may have many solutions, one of which lies on the levels of 8-bit files; pictures that do not are asked
+        whether others would do as well.
+        """
+        found = self.found
+        start = self._way(self._field.clamp(start.x).float(), start.name)
+        if start.distance <= SHARP or found.noise or found.rescaled:
+            return start
+        fine = self._field.clamp(consistency.polished(self._single, found, start.x)).float()
+        name = f"{start.name}, and Gauss-Newton steps from there"
+        whole, near = self._way(rounded(fine, self._field), name), self._way(fine, name)
+        if whole.distance <= FLOAT32_LIMIT:
+            return whole
+        if near.distance >= start.distance:
+            return start
+        sharp = near.distance <= SHARP and consistency.left_open(self._single, found, fine, spawn(rng)) <= OPEN
+        return near if sharp else replace(near, error=1.0)
+
+    def _way(self, x: Tensor, name: str) -> Way:
+        return Way(x=x, name=name, verifier=self.verifier)
+
+    @property
+    def _field(self) -> Field:
+        return self.verifier.update.layout["x"]
+
+    @cached_property
+    def _single(self) -> Graph:
+        """The same network in the precision of descents."""
+        graph = self.found.graph
+        return trace(self.verifier.update.need("model"), graph.nodes[graph.input].shape, dtype=torch.float32)
+
+
+def _named(node: Node) -> str:
+    return f"{node.operation.where} ({' x '.join(map(str, node.shape))})"
