@@ -29,12 +29,18 @@ OPEN = 0.02
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Way:
-    """Pictures [n, *shape], how they were found, and their expected relative error where directions are open: 1 if nobody knows."""
+    """Pictures [n, *shape] and how they were found.
+
+    Args:
+        error: expected relative one, where directions are open: 1 if nobody knows.
+        alone: whether maps that are known to be theirs hold so many numbers that no other pictures have the same.
+    """
 
     x: Tensor
     name: str
     verifier: Verifier
     error: float = 0.0
+    alone: bool = False
 
     @cached_property
     def distance(self) -> float:
@@ -90,8 +96,9 @@ class Pictures:
             rescaled=found.rescaled,
         )
         error = f"{result.evaluations} evaluations, error {float(result.error.max()):.0e}"
-        ended = found.rescaled and bool((result.error < max(STUCK, 3 * accuracy)).all())
-        return self._way(result.x, f"descent from {_named(frontier)}, {error}"), ended
+        near = bool((result.error < max(STUCK, 3 * accuracy)).all())
+        way = self._way(result.x, f"descent from {_named(frontier)}, {error}")
+        return replace(way, alone=near), near and found.rescaled
 
     def _filled(self, node: Node) -> Way:
         """The smoothest pictures that a tensor's equations allow."""
@@ -105,18 +112,23 @@ class Pictures:
         whether others would do as well.
         """
         found = self.found
-        start = self._way(self._field.clamp(start.x).float(), start.name)
+        start = replace(start, x=self._field.clamp(start.x).float())
         if start.distance <= SHARP or found.noise or found.rescaled:
             return start
         fine = self._field.clamp(consistency.polished(self._single, found, start.x)).float()
         name = f"{start.name}, and Gauss-Newton steps from there"
-        whole, near = self._way(rounded(fine, self._field), name), self._way(fine, name)
+        whole, near = replace(start, x=rounded(fine, self._field), name=name), replace(start, x=fine, name=name)
         if whole.distance <= FLOAT32_LIMIT:
             return whole
         if near.distance >= start.distance:
             return start
-        sharp = near.distance <= SHARP and consistency.left_open(self._single, found, fine, spawn(rng)) <= OPEN
-        return near if sharp else replace(near, error=1.0)
+        if start.alone or (near.distance <= SHARP and self._closed(fine, rng)):
+            return near
+        return replace(near, error=1.0)
+
+    def _closed(self, x: Tensor, rng: torch.Generator) -> bool:
+        """Whether no other pictures meet the same equations."""
+        return consistency.left_open(self._single, self.found, x, spawn(rng)) <= OPEN
 
     def _way(self, x: Tensor, name: str) -> Way:
         return Way(x=x, name=name, verifier=self.verifier)
