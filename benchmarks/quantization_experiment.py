@@ -80,6 +80,18 @@ SECURE = {
 ROWS = ("32 bits", *GRID, *OTHERS, *SECURE)
 CORE = ("32 bits", *(n for n in GRID if n.startswith(("8", "4", "2"))), *OTHERS, *SECURE)
 """Rows that matter."""
+NAMED = (
+    "32 bits",
+    "8 bits, one range, nearest",
+    "4 bits, a tensor, nearest",
+    "2 bits, a tensor, nearest",
+    "2 bits, one range, nearest",
+    "2 bits, a channel, stochastic",
+    "sign",
+    "clip 1, noise 0.1, 4 bits",
+    "secure aggregation of 4 bits",
+)
+"""Rows whose points are named in the plot."""
 AGES, SUMMED, SEEDS, ROUNDS, CLIENTS = {"untrained": 0, "early": 30, "late": 1000}, 5, 3, 10, 10
 FEDAVG = Recipe(sends="delta", epochs=4, lr=0.05)
 ATTACKS: dict[str, Attack] = {
@@ -279,8 +291,11 @@ def plot(cells: dict[tuple[str, ...], Cell], path: Path) -> None:
         found = [c["accuracy"] for s in range(SEEDS) if (c := cells.get(("utility", row, str(s))))]
         values = [v for who in ("naive", "informed") if (v := strongest(cells, row, who)) is not None]
         if found and values:
-            right.plot(mean(found), max(values), "o", color="tab:red")
-            right.annotate(row, (mean(found), max(values)), fontsize=5)
+            right.plot(mean(found), max(values), "o", color="tab:red", alpha=0.6)
+            if row in NAMED:
+                right.annotate(
+                    row, (mean(found), max(values)), fontsize=7, ha="right", xytext=(-4, 2), textcoords="offset points"
+                )
     right.set(
         xlabel="federated accuracy", ylabel="best median PSNR of any attacker, dB", title="leakage against accuracy"
     )
