@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 import torch
 import typeguard
@@ -14,6 +15,8 @@ from gradiometer.core import Batch, Client, Data, DataCard, Recipe, image_layout
 from gradiometer.models.mlp import mlp  # noqa: E402
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(min_size=1), values))
 def test_toml_writer_is_read_back_by_the_standard_library(document):
     assert tomllib.loads(toml.dump(document)) == document

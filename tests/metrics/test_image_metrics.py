@@ -20,7 +20,7 @@ def pair(shape: tuple[int, ...], seed: int) -> tuple[torch.Tensor, torch.Tensor]
     return (truth + 0.2 * torch.randn(shape, generator=rng, dtype=torch.float64)).clamp(0, 1), truth
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 3), st.integers(3, 40), st.integers(3, 40), st.integers(0, 10**6))
 def test_equal_scikit_image(channels, height, width, seed):
     guess, truth = pair((2, channels, height, width), seed)
