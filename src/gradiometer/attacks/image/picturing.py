@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor
 
 from gradiometer.core import Field, spawn
-from gradiometer.numerics.recursion import consistency, filling
+from gradiometer.numerics.recursion import consistency, filling, finishing
 from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
 from gradiometer.numerics.recursion.levels import rounded
-from gradiometer.numerics.recursion.record import Walk
+from gradiometer.numerics.recursion.record import ENOUGH, Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.tracing import trace
 
@@ -97,8 +98,10 @@ class Pictures:
         )
         error = f"{result.evaluations} evaluations, error {float(result.error.max()):.0e}"
         near = bool((result.error < max(STUCK, 3 * accuracy)).all())
+        numbers = sum(value[0].numel() for value in targets[0].values())
+        many = numbers >= ENOUGH * math.prod(found.graph.nodes[found.graph.input].shape)
         way = self._way(result.x, f"descent from {_named(frontier)}, {error}")
-        return replace(way, alone=near), near and found.rescaled
+        return replace(way, alone=near and many), near and found.rescaled
 
     def _filled(self, node: Node) -> Way:
         """The smoothest pictures that a tensor's equations allow."""
@@ -113,9 +116,11 @@ class Pictures:
         """
         found = self.found
         start = replace(start, x=self._field.clamp(start.x).float())
-        if start.distance <= SHARP or found.noise or found.rescaled:
+        if found.noise or found.rescaled:
             return start
-        fine = self._field.clamp(consistency.polished(self._single, found, start.x)).float()
+        if start.distance <= SHARP:
+            return start if start.alone or self._closed(start.x, rng) else replace(start, error=1.0)
+        fine = self._field.clamp(finishing.polished(self._single, found, start.x)).float()
         name = f"{start.name}, and Gauss-Newton steps from there"
         whole, near = replace(start, x=rounded(fine, self._field), name=name), replace(start, x=fine, name=name)
         if whole.distance <= FLOAT32_LIMIT:
@@ -128,7 +133,7 @@ class Pictures:
 
     def _closed(self, x: Tensor, rng: torch.Generator) -> bool:
         """Whether no other pictures meet the same equations."""
-        return consistency.left_open(self._single, self.found, x, spawn(rng)) <= OPEN
+        return finishing.left_open(self._single, self.found, x, spawn(rng)) <= OPEN
 
     def _way(self, x: Tensor, name: str) -> Way:
         return Way(x=x, name=name, verifier=self.verifier)

@@ -31,10 +31,6 @@ FINE = 0.003
 """Softness from which Gauss-Newton steps may lead to the pictures."""
 ENDED = 1e-5
 """Relative error of the known maps below which they have done so."""
-POLISHING, SHORT, LONG, WORTH = 24, 50, 800, 0.97
-"""Gauss-Newton steps that polish pictures, iterations of the first and of the longest linear solve, and when to go on."""
-NUDGE = 3e-3
-"""Change of pictures that tells whether others meet the same equations, in standard deviations."""
 REACH = 30.0
 """Exponents end here: smaller numbers change nothing, and subnormal ones are slow."""
 
@@ -56,7 +52,7 @@ def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int
         evaluations: upper limit, a start and softness.
         starts: how many are tried where the descent gets stuck.
     """
-    known = _Known.of(graph, walk)
+    known = Left.of(graph, walk)
     shape = (1, known.examples, *graph.nodes[graph.input].shape)
     best, used = Consistent(x=torch.zeros(shape[1:]), error=float("inf"), evaluations=0), 0
     for _ in range(starts):
@@ -74,43 +70,13 @@ def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int
     return replace(best, evaluations=used)
 
 
-def polished(graph: Graph, walk: Walk, x: Tensor) -> Tensor:
-    """Pictures [n, ...] after Gauss-Newton steps to the known maps, and to the equations of layers with known derivatives.
-
-    Both are piecewise linear in the pictures. Steps are long solves: the layers between hide fine differences.
-
-    Args:
-        x: near the pictures.
-    """
-    known = _Known.of(graph, walk)
-    read = [node for node in known.open if known.reads(node)]
-
-    def rows(x: Tensor) -> tuple[Tensor, ...]:
-        values = known.forward(x)
-        found = (_weight_gradient(_layer(n), values[n.inputs[0]], known.deltas[n.name]) for n in read)
-        return *known.there(values), *(g / known.size(n) for g, n in zip(found, read))
-
-    wanted = [*known.wanted, *(known.gradient[_layer(n).weight_name] / known.size(n) for n in read)]
-    start = x.to(graph.dtype)
-    return refine(rows, wanted, start, steps=POLISHING, iterations=LONG, first=SHORT, worth=WORTH)[0]
-
-
-def left_open(graph: Graph, walk: Walk, x: Tensor, rng: torch.Generator) -> float:
-    """The part of a small change of the pictures that `polished` does not take back: 0 where no direction is open.
-
-    Pictures that meet all equations need not be the only ones; of open directions the steps keep what they start with.
-    """
-    nudge = NUDGE * float(x.std()) * torch.randn(x.shape, generator=rng)
-    return float((polished(graph, walk, x + nudge) - x).norm() / nudge.norm())
-
-
 def _slow(before: Tensor, now: Tensor) -> Tensor:
     return now > 0.99 * before
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Known:
-    """What a walk left: constants of the objective.
+class Left:
+    """What a walk left to find, and what it knows about that.
 
     Args:
         open: nodes that depend on the input and are not known, in order; `watched`: known ones that read them.
@@ -126,7 +92,7 @@ class _Known:
     examples: int
 
     @classmethod
-    def of(cls, graph: Graph, walk: Walk) -> _Known:
+    def of(cls, graph: Graph, walk: Walk) -> Left:
         dtype = graph.dtype
         values = {name: v.value.to(dtype) for name, v in walk.values.items() if bool(v.deviation.isfinite().all())}
         open_, watched = {graph.input}, list[str]()
@@ -162,12 +128,14 @@ class _Known:
     def reads(self, node: Node) -> bool:
         """Whether this layer's derivative is known, and so its equations in the unknown tensor that it reads."""
         return (
-            isinstance(node.operation, Layer) and node.name in self.deltas and _layer(node).weight_name in self.gradient
+            isinstance(node.operation, Layer)
+            and node.name in self.deltas
+            and layer_of(node).weight_name in self.gradient
         )
 
     def size(self, node: Node) -> Tensor:
         """Norm of a layer's weight gradient."""
-        return self.gradient[_layer(node).weight_name].norm().clamp_min(1e-15)
+        return self.gradient[layer_of(node).weight_name].norm().clamp_min(1e-15)
 
     def objective(self, softness: float) -> Callable[[Tensor, Tensor], Tensor]:
         """For `descend`, of the whole batch as one problem."""
@@ -197,7 +165,7 @@ class _Known:
             operation = node.operation
             if isinstance(operation, Layer) and operation.weight_name in self.gradient and node.inputs[0] in values:
                 wanted = self.gradient[operation.weight_name]
-                error = _weight_gradient(operation, values[node.inputs[0]], delta) - wanted
+                error = weight_gradient(operation, values[node.inputs[0]], delta) - wanted
                 terms.append(error.square().sum() / wanted.square().sum().clamp_min(1e-30))
             for name, pulled in zip(node.inputs, _pulled(self.graph, node, values, delta, softness)):
                 if name not in self.deltas:
@@ -213,12 +181,14 @@ def followed(graph: Graph, names: set[str]) -> list[Node]:
     return nodes[feeding[-1] if feeding else 0 :][::-1]
 
 
-def _layer(node: Node) -> Layer:
+def layer_of(node: Node) -> Layer:
+    """The layer of its node."""
     assert isinstance(node.operation, Layer)
     return node.operation
 
 
-def _weight_gradient(layer: Layer, value: Tensor, delta: Tensor) -> Tensor:
+def weight_gradient(layer: Layer, value: Tensor, delta: Tensor) -> Tensor:
+    """Of a layer with this input [n, ...] and these derivatives by its output."""
     if layer.dense:
         return delta.flatten(0, -2).T @ value.flatten(0, -2)
     return conv2d_weight(value, layer.weight.shape, delta, layer.stride, layer.padding, layer.dilation, layer.groups)
