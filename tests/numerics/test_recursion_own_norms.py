@@ -11,7 +11,7 @@ from gradiometer.core import NotApplicable, image_layout
 from gradiometer.models import densenet, mobilenet
 from gradiometer.numerics.recursion.averages import Average
 from gradiometer.numerics.recursion.beginning import begin
-from gradiometer.numerics.recursion.levels import on_levels
+from gradiometer.numerics.recursion.levels import on_levels, rounded
 from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.train_top import read_train_top
@@ -175,3 +175,9 @@ def test_heads_that_tell_nothing_are_refused() -> None:
     graph = trace(pooled().double(), (3, 8, 8))
     with pytest.raises(NotApplicable):
         begin(graph, {}, rng=seeded())
+
+
+def test_pictures_are_rounded_to_the_levels_of_files() -> None:
+    field = image_layout((3, 4, 4), 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))["x"]
+    whole = field.normalize(torch.randint(256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255)
+    torch.testing.assert_close(rounded(whole + 1e-3, field), whole)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from gradiometer.core import NotApplicable
 from gradiometer.models.lenet import lenet
+from gradiometer.numerics.recursion.least_squares import solve
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
@@ -119,3 +120,9 @@ def test_shared_weights_stop_the_walk_with_the_layer_s_name() -> None:
     found = walked(Net(), picture(6), torch.tensor([1]))
     assert "no followed layer" in found.stopped
     assert found.frontier is not None
+
+
+def test_no_equations_leave_every_direction_open() -> None:
+    found = solve(torch.zeros(0, 5, dtype=torch.float64), torch.zeros(0, 2, dtype=torch.float64))
+    assert found.null == 5
+    assert found.deviation.isinf().all()
