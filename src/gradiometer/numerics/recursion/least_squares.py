@@ -125,7 +125,7 @@ def _partial(scaled: Tensor, right: Tensor, scale: Tensor, level: float, refinem
     undetermined = basis.square().sum(1) < 1 - 1e-6
     return Solution(
         x=(basis @ y) / scale[:, None],
-        deviation=torch.where(undetermined, torch.inf, spread / scale)[:, None] * levels,
+        deviation=torch.where(undetermined[:, None], torch.inf, (spread / scale)[:, None] * levels),
         residual=float(rest.norm() / right.norm().clamp_min(1e-300)),
         condition=float(eigenvalues[-1] / eigenvalues[0]) ** 0.5 if len(eigenvalues) else float("inf"),
         null=basis.shape[0] - basis.shape[1],
