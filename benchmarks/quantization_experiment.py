@@ -4,7 +4,7 @@
 
 Leak: MNIST test pictures, batch 1, a perceptron 784-64-10 with the same weights for all pictures: untrained, or after 30 or
 1000 steps on training pictures; FedSGD, or FedAvg of four local steps at 0.05. Naive attackers take what was sent for the
-gradient; informed ones know the defense, and `RidgeInversion` learns from 800 training pictures behind it. Labels are not
+gradient; informed ones know the defense, and `RidgeInversion` and `Denoised` (a U-Net behind `LinearBias`) learn from 800 training pictures behind it. Labels are not
 granted. Behind secure aggregation the observer has the sum of five clients with a picture each.
 Utility: FedAvg over ten clients (Dirichlet 0.5) of 4,000 training pictures, a local epoch (batches of 32, rate 0.1), ten
 rounds, accuracy on 2,000 test pictures that are not attacked; three seeds of split, weights and draws.
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from gradiometer.attacks.image import InvertingGradients, LinearBias
 from gradiometer.attacks.inference import RowSum
-from gradiometer.attacks.learned import RidgeInversion
+from gradiometer.attacks.learned import Denoised, RidgeInversion
 from gradiometer.attacks.matching import Matching
 from gradiometer.audit.spelling import build
 from gradiometer.core import (
@@ -98,6 +98,7 @@ ATTACKS: dict[str, Attack] = {
     "LinearBias": LinearBias(),
     "InvertingGradients": InvertingGradients(iterations=300, priors=(TotalVariation(weight=0.003),), labels=RowSum()),
     "RidgeInversion": RidgeInversion(examples=800),
+    "Denoised": Denoised(examples=800),
     "labels": RowSum(),
 }
 Cell = dict[str, Any]

@@ -53,7 +53,7 @@ def test_the_small_picture_has_the_sides_that_it_should_and_stays_legal(digits_d
 def test_the_network_that_is_kept_helps_on_held_out_public_examples(digits_data: Data) -> None:
     update = sent(digits_data, digits_data.private.take([0]))
     guess = QUICK.run(update, derive(1))
-    assert guess.notes["after"] > guess.notes["before"]
+    assert guess.notes["held_out"] > guess.notes["before"]
     assert guess.notes["labels"] == "RowSum"
     assert QUICK.probe(update, derive(1)) == QUICK.attack.probe(update, derive(1))
 

@@ -29,7 +29,12 @@ def plan(**changes):
                 "recipe": {"examples": 2},
             }
         ],
-        "attack": ["LinearBias", "RowSum", {"name": "InvertingGradients", "iterations": 2, "labels": "RowSum"}],
+        "attack": [
+            "LinearBias",
+            "RowSum",
+            "RidgeInversion",
+            {"name": "InvertingGradients", "iterations": 2, "labels": "RowSum"},
+        ],
         "defense": [{"name": "ClientDP", "where": "central", "noise_multiplier": 0.001}],
         "threat": {"clients": CLIENTS},
         "audit": {"examples": 12, "controls": False},
@@ -70,8 +75,9 @@ def test_pictures_of_all_clients_are_scored_and_attacks_on_one_client_say_why_th
     assert linear.rate.n == 12, "two sums of three clients with two pictures each"
     assert linear.rate.value > 0.8, "who is hidden, not what was sent"
     matching = next(cell for (_, attack, _), cell in cells.items() if attack.startswith("InvertingGradients"))
-    assert matching.status == "not_applicable"
-    assert "this is a sum over 3" in matching.reason
+    assert (matching.status, matching.rate.n) == ("ok", 12)
+    assert cells["none", "RidgeInversion", False].status == "not_applicable"
+    assert "this is a sum over 3" in cells["none", "RidgeInversion", False].reason
     assert any(informed and attack == "LinearBias" for _, attack, informed in cells)
     private = next(row for row in result.rows if row.defense != "none")
     assert private.cost.epsilon is not None, "the sum's; a single message of this defense has none"

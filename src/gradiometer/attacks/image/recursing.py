@@ -29,10 +29,10 @@ from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.train_scale import hides_scale
 from gradiometer.numerics.recursion.walk import walk
 
+from ..sums import refuse_sums
 from .local_steps import LEFT, ROUNDS, blind, inner, local, mean_squares, steps
 from .picturing import Pictures
 from .received import loses_scales, received
-from .summed import refuse_sums
 from .train_mode import UNPREDICTED, own_statistics, recover
 from .verifying import FLOAT32_LIMIT, Verifier
 

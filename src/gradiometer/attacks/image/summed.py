@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradiometer.core import Batch, Loss, NotApplicable, Update
+from gradiometer.core import Batch, Loss
 
 WHOLE = 1e-3
 """Distance from an integer up to which 1 / w_b is one."""
@@ -44,25 +44,3 @@ def weighted(loss: Loss, shares: Tensor) -> Loss:
         return single @ shares.to(single)
 
     return total
-
-
-def refuse_sums(update: Update, *, defended: bool = False, statistics: bool = False) -> None:
-    """A sum can be taken apart where it is one over examples: where each client's message is the gradient itself.
-
-    Args:
-        defended: whether the defense of each client is known; statistics: whether clients normalized by their own batch.
-
-    Raises:
-        NotApplicable: the update is a sum over clients of another kind, with the reason.
-    """
-    reasons = {
-        "local steps take every client a way of its own": update.sends == "delta",
-        "what is known of a defense holds for one client's message": defended,
-        "every client normalized by its own batch": statistics,
-    }
-    reason = next((reason for reason, holds in reasons.items() if holds), "")
-    if update.clients > 1 and reason:
-        raise NotApplicable(
-            f"this is a sum over {update.clients} clients, and {reason}",
-            fix="attack one client's update, or a sum of plain gradients in eval mode",
-        )

@@ -21,7 +21,7 @@ from gradiometer.numerics.recursion.train_record import TrainWalk
 from gradiometer.numerics.recursion.train_top import read_train_top
 from gradiometer.numerics.recursion.train_walk import train_walk
 
-from .summed import refuse_sums
+from ..sums import refuse_sums
 from .verifying import Verifier
 
 SHARP = 1e-5

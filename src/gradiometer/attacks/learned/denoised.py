@@ -75,7 +75,8 @@ class Denoised(Attack):
         defense: what the simulated clients use; `None`: nothing.
 
     Returns (in `Guess`):
-        What the attack returned, with other pictures; notes: held-out PSNR in dB `before` and `after`.
+        What the attack returned, with other pictures; notes: mean PSNR in dB on held-out public
+        examples, `before` and, denoised, `held_out`.
     """
 
     card: ClassVar[Card] = Card(
@@ -114,7 +115,7 @@ class Denoised(Attack):
             raise NotApplicable(f"{type(self.attack).__name__} shows no pictures that could be denoised")
         known = remembered(school.print((self, update.labels is None)), lambda: self._trained(school, update))
         better = _shown(known(_shares(guess["x"], school)), school).to(guess["x"].dtype)
-        notes = {**guess.notes, "before": known.before, "after": known.after}
+        notes = {**guess.notes, "before": known.before, "held_out": known.after}
         return replace(guess, tensors={**guess.tensors, "x": better}, notes=notes)
 
     def probe(self, update: Update, rng: torch.Generator, starts: int = 4) -> list[float] | None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradiometer.core import (
     Batch,
@@ -16,7 +17,6 @@ from gradiometer.core import (
     NotApplicable,
     Recipe,
     Update,
-    Values,
     clone_model,
     trainable,
 )
@@ -24,6 +24,7 @@ from gradiometer.numerics.distances import ChannelDistance, Distance
 from gradiometer.numerics.engine import Engine, Point, Precision, Slope
 from gradiometer.numerics.terms import Inputs, Iterate, Term
 
+from ..sums import refuse_sums
 from .spaces import Pixels, Space
 from .starts import HeadStart, Start, picture_start
 
@@ -148,8 +149,6 @@ def pictures(update: Update, name: str, precision: Precision = "auto") -> Tensor
             f"{name} reconstructs pictures `x` with labels `y`, and the layout holds {sorted(layout)}",
             fix="choose an attack for this kind of data",
         )
-    if update.clients > 1:
-        raise NotApplicable(f"{name} reads the update of one client, and this is a sum over {update.clients}")
     weights = list(trainable(update.need("model")).values())
     if not weights:
         raise NotApplicable(f"{name} needs a model with trained parameters")
@@ -178,21 +177,28 @@ def simulated_client(
     """The engine for this update.
 
     A weight delta is compared per step and unit of learning rate, as the mean gradient that it stands for; `weak`
-    simulates no more than that one gradient. A channel compares what was really sent, in its own units. Everything is of type `dtype`.
+    simulates no more than that one gradient. A channel compares what was really sent, in its own units. A sum over clients
+    is compared per client, as the mean gradient of all their examples: each is taken to have equally many. Everything is of type `dtype`.
+
+    Raises:
+        NotApplicable: a sum over clients that is none over examples.
     """
     recipe: Recipe = update.need("recipe")
-    unit = -recipe.lr * recipe.steps
-    delta = update.sends == "delta"
+    model = clone_model(update.need("model")).to(dtype)
+    delta, clients = update.sends == "delta", max(1, update.clients)
+    normalizes = recipe.mode == "train" and any(isinstance(module, _BatchNorm) for module in model.modules())
+    refuse_sums(update, steps=not weak, statistics=normalizes)
+    unit = -replace(recipe, examples=-(-recipe.examples // clients)).reach
     if delta and weak:
         recipe = Recipe(sends="gradient", mode=recipe.mode, examples=recipe.examples)
-    sent: Values = update.values if channel is not None else update.as_gradient()
+    sent = {name: value / clients for name, value in update.as_gradient().items()}
     scale = 1.0
-    if delta and channel is None and not weak:
+    if channel is not None:
+        sent, scale = dict(update.values), clients * (unit if delta and weak else 1.0)
+    elif delta and not weak:
         scale = 1 / unit
-    elif delta and channel is not None and weak:
-        scale = unit
     return Engine(
-        model=clone_model(update.need("model")).to(dtype),
+        model=model,
         loss=update.need("loss"),
         recipe=recipe,
         distance=ChannelDistance(channel=channel) if channel is not None else distance,
