@@ -33,6 +33,8 @@ CODES: list[dict[str, Any]] = [
 CLIPPED: list[dict[str, Any]] = [{"name": "Clip", "bound": 1.0}, {"name": "GaussianNoise", "std": 0.1}]
 GENERATIVE = ("GGL", "GIAS", "GIFD")
 """They join where the catalogue has them."""
+LEARNED = ("RidgeInversion", "Denoised")
+"""They read single messages."""
 AGES = {"untrained": 0, "early": 30, "late": 1000}
 RECIPES: dict[str, dict[str, Any]] = {"FedSGD": {}, "FedAvg": {"sends": "delta", "epochs": 4, "lr": 0.05}}
 
@@ -56,7 +58,7 @@ def attacks(quick: bool) -> list[dict[str, Any]]:
     known = catalogue("attack")
     more = [{"name": name} for name in GENERATIVE if name in known]
     matching = {"name": "InvertingGradients", "labels": {"name": "RowSum"}, "iterations": 300}
-    return [{"name": "LinearBias"}, {"name": "Recursive"}, matching, *learned, *more]
+    return [{"name": "LinearBias"}, {"name": "Recursive"}, matching, *learned, {"name": "Denoised"}, *more]
 
 
 def plan(quick: bool, *, summed: bool) -> dict[str, Any]:
@@ -73,8 +75,7 @@ def plan(quick: bool, *, summed: bool) -> dict[str, Any]:
         "title": "Quantization behind secure aggregation" if summed else "Quantization",
         "threat": {"clients": 5} if summed else {},
         "client": clients,
-        # Learned attackers read single messages.
-        "attack": [one for one in readers if not summed or one["name"] in ("LinearBias", "RowSum")],
+        "attack": [one for one in readers if not summed or one["name"] not in LEARNED],
         "defense": FEW if summed else defenses(quick),
         "audit": {"examples": 5 if quick else 30},
         "utility": {"rounds": 10 if quick else 100},
