@@ -139,9 +139,16 @@ def observed(row: str, age: str, sends: str, i: int) -> tuple[Batch, Update]:
     return truth, play(who, truth, rng=rng, defense=defense_of(row), public=public)
 
 
+def told_of(row: str, attack: Attack) -> Attack | None:
+    """The attack of somebody who knows what was done; None if that is the naive one."""
+    if row in SECURE:
+        return attack.observing(SECURE[row].sum_channel(SUMMED))
+    return defense_of(row).informed(attack)
+
+
 def leak(row: str, name: str, attack: Attack, informed: bool, age: str, sends: str, images: int) -> Cell | None:
     """PSNR of every picture in dB, or the overlap of labels; None where knowing the defense changes nothing."""
-    reader = defense_of(row).informed(attack) if informed else attack
+    reader = told_of(row, attack) if informed else attack
     if reader is None:
         return None
     figures, size = [], 0

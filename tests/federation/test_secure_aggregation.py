@@ -119,3 +119,13 @@ def test_without_the_package_the_error_names_the_extra(tiny_client, digits_data,
     with pytest.raises(Unsupported, match="cryptography") as error:
         play_sum(tiny_client, batches(digits_data, 3), rng=derive(0), aggregation=SecureAggregation())
     assert 'pip install "gradiometer[secagg]"' in error.value.fix
+
+
+def test_the_channel_of_the_sum_has_the_rounding_that_is_measured_in_it(tiny_client, digits_data):
+    several = batches(digits_data, 4)
+    coarse = SecureAggregation(clip=16.0, bits=18)
+    exact, rounded = (
+        play_sum(tiny_client, several, rng=derive(0), aggregation=aggregation).values for aggregation in (None, coarse)
+    )
+    off = torch.cat([(rounded[name] - exact[name]).flatten() for name in exact if exact[name].abs().min() > 0])
+    assert float(off.std()) == pytest.approx(coarse.sum_channel(4).std, rel=0.15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,7 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradiometer.core import Card, Values
+from gradiometer.core import Card, Channel, Values
+from gradiometer.numerics.channels import Additive
+from gradiometer.numerics.fixed_point import FixedPoint
 
 from .averaging import Averaged
 from .secure.local import Round, secure_sum
@@ -47,6 +50,10 @@ class SecureAggregation:
     bits: int = 16
     threshold: int | None = None
     degree: int | None = None
+
+    def sum_channel(self, clients: int) -> Channel:
+        """What an informed attacker knows of the sum: rounding at random to the fixed point, by every client."""
+        return Additive(std=FixedPoint(clip=self.clip, bits=self.bits).step * math.sqrt(clients / 6))
 
     def settings(self, *, round: int, clients: int, length: int) -> Settings:
         """Of one round."""
