@@ -39,7 +39,21 @@ from gradiometer.core import (
     play,
     play_sum,
 )
-from gradiometer.defenses import QSGD, Clip, GaussianNoise, LaplaceNoise, Prune, Quantize, Sign, Ternary, TopK, chain
+from gradiometer.defenses import (
+    QSGD,
+    BatchNormToGroupNorm,
+    Clip,
+    FederatedDropout,
+    GaussianNoise,
+    LaplaceNoise,
+    Prune,
+    Quantize,
+    SelectiveEncryption,
+    Sign,
+    Ternary,
+    TopK,
+    chain,
+)
 from gradiometer.models import resnet18
 from gradiometer.numerics.intervals import median_interval
 from gradiometer.numerics.recursion.tolerance import Tolerance, tolerance
@@ -68,7 +82,12 @@ DEFENSES: dict[str, Defense] = {
     "QSGD 4 bits": QSGD(bits=4),
     "ternary": Ternary(),
     "sign": Sign(),
+    "a quarter of the units dropped": FederatedDropout(rate=0.25),
+    "the largest 1 % encrypted": SelectiveEncryption(share=0.01),
+    "the largest 10 % encrypted": SelectiveEncryption(share=0.1),
+    "GroupNorm for BatchNorm": BatchNormToGroupNorm(),
 }
+"""DP-SGD and client-level DP of one example send what clipping with noise sends."""
 STEPS = {f"{epochs} steps of {lr:g}": (epochs, lr) for epochs in (2, 5) for lr in (1e-2, 1e-3, 1e-4, 1e-5)}
 SUMS: dict[str, tuple[tuple[int, ...], Defense]] = {
     "2 clients, 1 example each": ((1, 1), Defense()),
