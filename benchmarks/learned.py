@@ -71,9 +71,10 @@ def attackers(victim: str, defense: Defense, options: argparse.Namespace) -> dic
     """By name, the naive one first."""
     smooth = InvertingGradients(iterations=options.iterations, priors=(TotalVariation(weight=0.003),), labels=RowSum())
     naive: Attack = smooth if victim == "lenet" else LinearBias()
+    searched = min(options.examples, 100) if victim == "lenet" else options.examples
     learners: dict[str, Attack] = {
         "ridge": RidgeInversion(examples=options.examples),
-        "denoised": Denoised(attack=naive, examples=min(options.examples, 100) if victim == "lenet" else options.examples),
+        "denoised": Denoised(attack=naive, examples=searched),
         "network": LearningToInvert(examples=options.examples, epochs=options.epochs),
     }
     found = {name: learners[name].simulating(defense) for name in options.learners}
