@@ -77,7 +77,7 @@ def attackers(victim: str, defense: Defense, options: argparse.Namespace) -> dic
         "denoised": Denoised(attack=naive, examples=searched),
         "network": LearningToInvert(examples=options.examples, epochs=options.epochs),
     }
-    found = {name: learners[name].simulating(defense) for name in options.learners}
+    found = {name: learners[name].simulating(defense) or learners[name] for name in options.learners}
     told = defense.informed(naive)
     return {"naive": naive, **({"informed": told} if told is not None else {}), **found}
 

@@ -22,7 +22,8 @@ from gradiometer.core import (
     image_layout,
     play,
 )
-from gradiometer.defenses import Clip, GaussianNoise, Quantize
+from gradiometer.defenses import Clip, GaussianNoise, Quantize, SelectiveEncryption
+from gradiometer.models.lenet import lenet
 from gradiometer.models.resnet import resnet18
 from gradiometer.numerics.recursion.tolerance import tolerance
 from gradiometer.numerics.recursion.tracing import trace
@@ -118,3 +119,19 @@ def test_the_sum_of_two_clients_is_a_larger_batch() -> None:
     assert sorted(squares.argmin(1).tolist()) == [0, 1]
     assert float(squares.amin(1).max()) < 1e-8
     assert sorted(guess["y"].tolist()) == sorted(pictures["y"].tolist())
+
+
+@pytest.mark.parametrize("share", [1e-4, 0.3])
+@pytest.mark.parametrize("informed", [True, False])
+@pytest.mark.parametrize("pooled", [True, False])
+def test_encrypted_entries_are_a_reason_and_never_an_exact_picture(pooled: bool, informed: bool, share: float) -> None:
+    defense = SelectiveEncryption(share=share)
+    victim = client() if pooled else Client(model=lenet(SHAPE, 10, activation="relu"), layout=LAYOUT)
+    update = play(victim, batch(), rng=derive(7), threat=NOTHING, defense=defense)
+    attack = (defense.informed(Recursive()) if informed else None) or Recursive()
+    try:
+        guess = attack.run(update, derive(1))
+    except NotApplicable as refused:
+        assert len(refused.message) > 20
+    else:
+        assert not guess.notes["exact"]

@@ -9,6 +9,7 @@ to full precision, mends what the first one saw dimly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -71,6 +72,8 @@ def read_top(
     assert isinstance(activation, Activation)
     scaled = gradient[layer.weight_name] / top.scale.reshape(-1, 1, 1, 1)
     floor = edge(row_variance(noise, layer) / top.scale.square(), scaled[0].numel())
+    if not math.isfinite(floor):
+        return f"entries of the gradient of {layer.where} are hidden"
     mixed = _mixed(scaled, top.size, layer.where, None if alone is None else 1, floor)
     if isinstance(mixed, str):
         return mixed
