@@ -126,7 +126,8 @@ def test_the_sum_of_two_clients_is_a_larger_batch() -> None:
 @pytest.mark.parametrize("pooled", [True, False])
 def test_encrypted_entries_are_a_reason_and_never_an_exact_picture(pooled: bool, informed: bool, share: float) -> None:
     defense = SelectiveEncryption(share=share)
-    victim = client() if pooled else Client(model=lenet(SHAPE, 10, activation="relu"), layout=LAYOUT)
+    model = resnet18(SHAPE, 10, init="torch") if pooled else lenet(SHAPE, 10, activation="relu")
+    victim = Client(model=model, layout=LAYOUT)
     update = play(victim, batch(), rng=derive(7), threat=NOTHING, defense=defense)
     attack = (defense.informed(Recursive()) if informed else None) or Recursive()
     try:

@@ -17,6 +17,8 @@ from gradiometer.numerics.recursion.noise import NONE, Noise
 def received(update: Update, channel: Channel | None) -> tuple[dict[str, Tensor], Noise]:
     """The mean gradient by parameter name in float64, and its noise (none if it is a plain float32 client's gradient).
 
+    Of matrices with hidden entries the other rows are of use; vectors with hidden entries, which are read as sums, are left out.
+
     Args:
         channel: of the defense, where it is known.
     """
@@ -29,6 +31,9 @@ def received(update: Update, channel: Channel | None) -> tuple[dict[str, Tensor]
         recipe = update.need("recipe")
         rounding = {name: recipe.steps * spacing**2 / 12 for name, spacing in _spacings(update).items()}
         noise = {name: (value + rounding[name]) / recipe.reach**2 for name, value in noise.items()}
+    for name, value in noise.items():
+        if value.dim() < 2 and not bool(value.isfinite().all()):
+            del gradient[name]
     return gradient, noise if any(bool((value > 0).any()) for value in noise.values()) else NONE
 
 

@@ -90,6 +90,8 @@ def read_top(
     residues = _first_residues(maps, top.share, head_sums, shift_sums, low) if alone is None else alone
     if residues is None:
         return "the model has no bias whose gradient tells the scale of p - y"
+    if not bool(residues.abs().mean() > 0):
+        return "the bias gradients that tell the scale of p - y are zero"
     slopes = _slopes(maps, residues @ top.share, low)
     told = alone is not None and not noise  # and rounded as the client rounded it: its sum need not be zero
     residues = residues if told else _residues(slopes, top.share, residues, head_sums, shift_sums)
