@@ -85,11 +85,11 @@ NAMED = {
     "8 bits, one range, nearest": -4,
     "4 bits, a tensor, nearest": 0,
     "2 bits, a tensor, nearest": 2,
-    "2 bits, one range, nearest": -9,
+    "2 bits, one range, nearest": 6,
     "2 bits, a channel, stochastic": -2,
     "sign": 2,
-    "clip 1, noise 0.1, 4 bits": 2,
-    "secure aggregation of 4 bits": -8,
+    "clip 1, noise 0.1, 4 bits": -6,
+    "secure aggregation of 4 bits": -11,
 }
 """Rows whose points are named in the plot, and how many points of type the name stands above."""
 AGES, SUMMED, SEEDS, ROUNDS, CLIENTS = {"untrained": 0, "early": 30, "late": 1000}, 5, 3, 10, 10
