@@ -295,8 +295,6 @@ def test_wrong_settings_are_all_reported() -> None:
 
 def test_refusals(tiny_client: Client, digits_data: Data) -> None:
     _, update = observed(tiny_client, digits_data)
-    with pytest.raises(NotApplicable, match="one client"):
-        FAST.run(update.replace(clients=3), derive(1))
     with pytest.raises(NotApplicable, match="pictures"):
         FAST.run(update.replace(layout={"state": update.layout["x"]}), derive(1))
     bad = {name: torch.full_like(value, torch.nan) for name, value in update.values.items()}
