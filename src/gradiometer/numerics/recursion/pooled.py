@@ -31,6 +31,7 @@ from .wide_shift import wide_delta_maps, wide_spectrum
 
 LOOKS = 20
 """How often input and slopes are solved from each other at most; two or three times where the first look was sharp."""
+SCALELESS = "the bias gradients that tell the scale of p - y are zero"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,12 +92,14 @@ def read_top(
     if residues is None:
         return "the model has no bias whose gradient tells the scale of p - y"
     if not bool(residues.abs().mean() > 0):
-        return "the bias gradients that tell the scale of p - y are zero"
+        return SCALELESS
     slopes = _slopes(maps, residues @ top.share, low)
     told = alone is not None and not noise  # and rounded as the client rounded it: its sum need not be zero
     residues = residues if told else _residues(slopes, top.share, residues, head_sums, shift_sums)
     moved = 0
     for _ in range(LOOKS):
+        if not bool(residues.abs().mean() > 0):
+            return SCALELESS
         delta = (residues @ top.share)[:, :, None, None] * slopes
         again = _second_look(graph, gradient, top, delta)
         before, slopes = slopes, _slopes(again, residues @ top.share, low)
