@@ -300,3 +300,13 @@ def test_refusals(tiny_client: Client, digits_data: Data) -> None:
     bad = {name: torch.full_like(value, torch.nan) for name, value in update.values.items()}
     with pytest.raises(NotApplicable, match="not finite"):
         FAST.run(update.replace(values=bad), derive(1))
+
+
+def test_a_delta_with_momentum_is_compared_in_the_unit_of_its_target(tiny_client: Client, digits_data: Data) -> None:
+    recipe = replace(tiny_client.recipe, sends="delta", epochs=3, lr=0.01, momentum=0.9)
+    truth = digits_data.private.take([0])
+    update = play(replace(tiny_client, recipe=recipe), truth, rng=derive(0), threat=Threat(labels=True))
+    problem, _ = Matching(distance=SquaredL2(), priors=())._problem(update, derive(1))
+    within = problem.within(problem.pixels("gray", derive(1)))
+    at_truth, at_gray = (within.objective([x]).distance for x in (truth["x"], within.start(derive(1))[0]))
+    assert at_truth < 1e-6 * at_gray

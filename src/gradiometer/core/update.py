@@ -106,12 +106,19 @@ class Update:
         """
         if self.sends == "gradient":
             return dict(self.values)
+        reach = self.reach()
+        return {name: value / -reach for name, value in self.values.items()}
+
+    def reach(self) -> float:
+        """`recipe.reach` of one client: of a sum, each took the steps of its own examples.
+
+        Raises:
+            MissingKnowledge: as `as_gradient`.
+        """
         recipe: Recipe = self.need("recipe")
         if recipe.batch_size is not None:
             self.need("batch_size")
-        # Of a sum, each client took the steps of its own examples.
-        own = replace(recipe, examples=-(-recipe.examples // max(1, self.clients)))
-        return {name: value / -own.reach for name, value in self.values.items()}
+        return replace(recipe, examples=-(-recipe.examples // max(1, self.clients))).reach
 
     def noise(self, rng: torch.Generator) -> Update:
         """The same update with its values replaced by noise of the same norm a tensor: the blind control."""

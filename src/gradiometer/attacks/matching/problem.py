@@ -188,13 +188,13 @@ def simulated_client(
     delta, clients = update.sends == "delta", max(1, update.clients)
     normalizes = recipe.mode == "train" and any(isinstance(module, _BatchNorm) for module in model.modules())
     refuse_sums(update, steps=not weak, statistics=normalizes)
-    unit = -replace(recipe, examples=-(-recipe.examples // clients)).reach
+    unit = -update.reach() if delta else 1.0
     if delta and weak:
         recipe = Recipe(sends="gradient", mode=recipe.mode, examples=recipe.examples)
     sent = {name: value / clients for name, value in update.as_gradient().items()}
     scale = 1.0
     if channel is not None:
-        sent, scale = dict(update.values), clients * (unit if delta and weak else 1.0)
+        sent, scale = dict(update.values), clients * (unit if weak else 1.0)
     elif delta and not weak:
         scale = 1 / unit
     return Engine(
