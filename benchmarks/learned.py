@@ -131,6 +131,10 @@ def main() -> int:
     print("| victim | sent | " + " | ".join(columns) + " | chosen | gain | |")
     print("|---" * (len(columns) + 5) + "|")
     for victim in options.victim:
+        private, public = data(victim)
+        mean_picture = public["x"].mean(0, keepdim=True)
+        blind = [float(psnr(mean_picture, private["x"][i : i + 1])) for i in range(options.images)]
+        print(f"| {victim} | nothing: the mean public picture | {told(median_interval(blind))} |", flush=True)
         for name in options.cases:
             start = time.process_time()
             found = case(victim, CASES[name], options)
