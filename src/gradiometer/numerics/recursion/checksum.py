@@ -6,6 +6,7 @@ the few whose value is as small as its error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,10 @@ BORDER = 6.0
 """Expected errors above zero from which a unit is taken for active, at most."""
 SPREAD = 16.0
 """A sum disagrees if its error exceeds the median channel's by this factor."""
+CANDIDATES = (4096, 200, 40)
+"""Among how many of a channel's units, the likeliest ones, one, two or three are sought whose flips mend a sum."""
+CHANCE = 5.0
+"""Price of each flip beyond the first: there are many more pairs than units, and some of them fit by chance."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,12 +172,16 @@ def check(found: Units, sums: Tensor, variance: Tensor | None = None) -> Check:
 
 def _mend(found: Units, channel: int, rest: float, limit: float) -> Tensor:
     """The likeliest one, two or three units whose flips mend the sum; empty if none do."""
-    near = found.near(channel, 40)
-    near = near[found.price[channel, near] < UNLIKELY]
-    price, change = found.price[channel, near], found.change(channel, near)
-    for count in range(1, min(3, len(near)) + 1):
+    best, least = torch.empty(0, dtype=torch.long), math.inf
+    for count, among in enumerate(CANDIDATES, 1):
+        near = found.near(channel, among)
+        near = near[found.price[channel, near] < UNLIKELY]
+        if len(near) < count:
+            break
         sets = torch.combinations(torch.arange(len(near)), count)
-        fits = ((rest + change[sets].sum(1)).abs() <= limit).nonzero()[:, 0]
-        if len(fits):
-            return near[sets[fits[price[sets[fits]].sum(1).argmin()]]]
-    return near[:0]
+        left = (rest + found.change(channel, near)[sets].sum(1)).abs()
+        cost = found.price[channel, near][sets].sum(1) + torch.log1p((left * SPREAD / limit).square())
+        cost = torch.where(left <= limit, cost + CHANCE * (count - 1), torch.inf)
+        if float(cost.min()) < least:
+            best, least = near[sets[cost.argmin()]], float(cost.min())
+    return best

@@ -22,7 +22,7 @@ from .least_squares import TRUST
 from .newton import Fit
 from .own_norm import OwnNorm
 from .record import ENOUGH, Step
-from .train_hidden import noise, unhidden
+from .train_hidden import blur, unhidden
 from .train_norm import shift_sums
 from .train_readers import Pair, knowing, pulled, reader, readers_of
 from .train_record import Stop, TrainWalk
@@ -164,7 +164,7 @@ def _settled(
     if all(r.norm is not None and r.norm.batch for r in readers):
         value, guessed = unhidden(found.x, [r.layer for r in readers], error)
     if isinstance(node.operation, Activation) and node.operation.cuts:
-        error = error * noise(torch.where(guessed, 0.0, value / error))
+        error = error * blur(torch.where(guessed, 0.0, value / error))
     error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
     factor = 1.0
     sums = shift_sums(state.graph, state.gradient, node.inputs[0])
