@@ -28,6 +28,8 @@ from .train_norm import shift_sums
 SCALES = torch.logspace(-2, 2, 33, dtype=torch.float64)
 """Root mean squares that are tried for the maps."""
 NO_WAIST = "no convolution with shift structure and its own normalization behind it stands alone between input and head"
+AGREEING = 1e-4
+"""Disagreement of a top's gradients with those that were sent below which the tops above it are not tried."""
 OUTLIER = 10
 """Median residuals from which an equation is left out."""
 
@@ -42,7 +44,7 @@ class TrainTop:
         labels: [examples].
         error: expected, of the maps' entries.
         spectrum: of the layer that was read, on its input's side, where one was.
-        disagreement: of these gradients with what the maps would cause, relative.
+        disagreement: of these gradients with what the maps would cause, relative, but for outliers.
     """
 
     name: str
@@ -63,9 +65,7 @@ def read_train_top(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.G
     alone = _one(graph, gradient)
     if alone is not None:
         return alone
-    reason = (
-        "no convolution with shift structure and its own normalization behind it stands alone between input and head"
-    )
+    reason, best = NO_WAIST, None
     for layer, norm, below in _waists(graph):
         operation = layer.operation
         assert isinstance(operation, Layer)
@@ -77,10 +77,14 @@ def read_train_top(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.G
         if seen.examples > 1 and not norm.batch:
             return f"{norm.where} normalizes each of the {seen.examples} examples by itself, which hides their relative sizes"
         maps = input_maps(gradient[operation.weight_name], size, seen.examples, rng=rng, sums=norm.batch)
-        if not isinstance(maps, str):
-            return _scaled(graph, gradient, below.name, maps, seen)
-        reason = f"{operation.where}: {maps}"
-    return reason
+        top = maps if isinstance(maps, str) else _scaled(graph, gradient, below.name, maps, seen)
+        if isinstance(top, str):
+            reason = f"{operation.where}: {top}"
+            continue
+        best = top if best is None or top.disagreement < best.disagreement else best
+        if best.disagreement < AGREEING:
+            break
+    return best or reason
 
 
 def told(graph: Graph, gradient: Mapping[str, Tensor]) -> set[str]:
@@ -151,12 +155,16 @@ def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tenso
             rest.append(((active * slope).sum((0, 2, 3)) - below) / below.norm())
         return labels, residues, torch.cat(rest)
 
+    def kept(rest: Tensor) -> Tensor:
+        """Equations that are no outliers: a unit next to its kink spoils its channel's beta."""
+        if below is None:
+            return torch.ones_like(rest)
+        return (rest.abs() <= OUTLIER * rest[sent.numel() + len(sums) :].abs().median()).to(rest.dtype)
+
     scale = min(SCALES.tolist(), key=lambda s: float(caused(s)[2].norm()))
     for _ in range(12):
         rest, step = caused(scale)[2], 1e-5 * scale
-        # A unit next to its kink spoils its channel's beta.
-        kept = (rest.abs() <= OUTLIER * rest[sent.numel() + len(sums) :].abs().median()) if below is not None else 1.0
-        slope = kept * (caused(scale + step)[2] - rest) / step
+        slope = kept(rest) * (caused(scale + step)[2] - rest) / step
         change = -float(slope @ rest / slope.square().sum())
         scale += max(-0.2 * scale, min(0.2 * scale, change))
         if abs(change) < 1e-9 * scale:
@@ -169,5 +177,5 @@ def _scaled(graph: Graph, gradient: Mapping[str, Tensor], name: str, maps: Tenso
         residues=residues,
         labels=labels,
         spectrum=seen,
-        disagreement=float(rest.norm()),
+        disagreement=float((kept(rest) * rest).norm()),
     )
