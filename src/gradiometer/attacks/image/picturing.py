@@ -120,6 +120,9 @@ class Pictures:
             return start
         if start.distance <= SHARP:
             return start if start.alone or self._closed(start.x, rng) else replace(start, error=1.0)
+        whole = replace(start, x=rounded(start.x, self._field), name=f"{start.name}, every pixel at its nearest level")
+        if whole.distance <= FLOAT32_LIMIT:
+            return whole
         fine = self._field.clamp(finishing.polished(self._single, found, start.x)).float()
         name = f"{start.name}, and Gauss-Newton steps from there"
         whole, near = replace(start, x=rounded(fine, self._field), name=name), replace(start, x=fine, name=name)
