@@ -6,10 +6,20 @@ import torch
 
 from gradiometer.core import derive
 from gradiometer.numerics.recursion.checksum import Units, check, units
+from gradiometer.numerics.recursion.forward_known import Estimate, seen
 from gradiometer.numerics.recursion.graph import Activation
-from gradiometer.numerics.recursion.train_hidden import blur
 
 CHANNELS, COUNT, STD = 32, 1024, 1e-5
+
+
+RELU = Activation(
+    apply=torch.relu,
+    where="relu",
+    slope=lambda u: (u > 0).double(),
+    inverse=lambda u: u,
+    invertible=lambda u: u > 0,
+    kinked=True,
+)
 
 
 def closed_units() -> tuple[Units, torch.Tensor, torch.Tensor]:
@@ -19,10 +29,8 @@ def closed_units() -> tuple[Units, torch.Tensor, torch.Tensor]:
     value = torch.where((value > 0) & (value < 1e-3), 1e-3, value)
     delta = 1e-4 * torch.randn(CHANNELS, COUNT, generator=rng, dtype=torch.float64)
     seen = value + STD * torch.randn(CHANNELS, COUNT, generator=rng, dtype=torch.float64)
-    kept = [lambda u: (u > 0).double(), lambda u: u, lambda u: u > 0]
-    relu = Activation(apply=torch.relu, slope=kept[0], inverse=kept[1], invertible=kept[2], kinked=True, where="relu")
     shape = (1, CHANNELS, 32, 32)
-    found = units(relu, seen.reshape(shape), torch.full(shape, STD, dtype=torch.float64), delta.reshape(shape))
+    found = units(RELU, seen.reshape(shape), torch.full(shape, STD, dtype=torch.float64), delta.reshape(shape))
     return found, (value > 0).double(), delta
 
 
@@ -62,9 +70,8 @@ def test_each_position_tells_its_own_error() -> None:
     expected = torch.ones(1, 1, 8, 8, dtype=torch.float64)
     expected[..., -1, -1] = 5
     value = torch.randn(2, 256, 8, 8, generator=rng, dtype=torch.float64).clamp_min(0)
-    seen = value + STD * expected * torch.randn(2, 256, 8, 8, generator=rng, dtype=torch.float64)
-    told = blur(seen / STD)
-    assert told.shape == (2, 1, 8, 8)
+    noisy = value + STD * expected * torch.randn(2, 256, 8, 8, generator=rng, dtype=torch.float64)
+    told = seen(RELU, Estimate(value=noisy, deviation=torch.full_like(noisy, STD))).deviation / STD
     assert 3.5 < float(told[0, 0, -1, -1]) < 6.5
-    assert float(told[:, :, :-1].min()) > 0.65
+    assert float(told[:, :, :-1].min()) >= 1
     assert float(told[:, :, :-1].max()) < 1.35

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from . import second_look
-from .checksum import from_channel
+from .checksum import Units, from_channel
 from .forward_known import agreeing
 from .graph import Activation, Graph, Layer, Node, Norm, Sum
 from .joint import Answer
@@ -59,7 +60,7 @@ def look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels: 
             state.deltas[reader.name],
             state.gradient[layer.weight_name],
             found,
-            scale,
+            partial(_effects, found, scale, c),
             c,
             typical / float(answer.weights[reader.name][c]),
         )
@@ -74,6 +75,10 @@ def look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels: 
     if looks > LOOKS:
         raise Stop(f"{len(wrong)} channels of {layer.where} contradict the others")
     _flip(state, owner, flips)
+
+
+def _effects(found: Units, scale: Tensor, channel: int, patches: Tensor, units: Tensor) -> Tensor:
+    return patches[:, units] * (scale[channel] * found.change(channel, units))
 
 
 def reconsider(state: Walk, reader: Node, owner: str, answer: Answer) -> None:

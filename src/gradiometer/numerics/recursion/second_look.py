@@ -6,6 +6,8 @@ units that may have the other slope: dW[c] - corr(u, delta[c]) = sum_j a_j chang
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ def flips(
     delta: Tensor,
     gradient: Tensor,
     found: Units,
-    scale: Tensor,
+    effects: Callable[[Tensor, Tensor], Tensor],
     channel: int,
     error: float,
 ) -> Tensor | None:
@@ -38,7 +40,9 @@ def flips(
     Args:
         layer: reads `value` and writes the channel; `delta` are the derivatives by its output that were assumed.
         gradient: of its weight.
-        found: units of the activation above; scale: derivative of that activation's input by the layer's output.
+        found: units of the activation above.
+        effects: of the patches that the layer reads [rows, positions] and of some units: what flipping each of these adds
+            to the channel's rows of the weight gradient [rows, units].
         error: of a row of the weight gradient, root mean square.
     """
     group, inside = divmod(channel, layer.weight.shape[0] // layer.groups)
@@ -47,12 +51,12 @@ def flips(
     wanted = right_side(layer, gradient)[group].reshape(-1, kernel, gradient.shape[1])[inside].T.flatten()
     assumed = (delta.movedim(-1, 0) if layer.dense else delta.movedim(1, 0)).flatten(1)[channel]
     rest = wanted - patches @ assumed
-    unit = (patches * (scale[channel] * found.change(channel, torch.arange(patches.shape[1])))).square().mean(0).sqrt()
+    unit = effects(patches, torch.arange(patches.shape[1])).square().mean(0).sqrt()
     enough = max(6 * error, SMALL * float(unit.median()))
     for count in (*FEW, len(rest) // 2, len(rest)):
         near = found.near(channel, min(count, len(rest)))
         near = near[found.price[channel, near].isfinite()]
-        effect = patches[:, near] * (scale[channel] * found.change(channel, near))
+        effect = effects(patches, near)
         size = effect.square().mean(0).sqrt()
         near, effect = near[size > 3 * error], effect[:, size > 3 * error]
         if len(near):
@@ -71,7 +75,7 @@ def likelier(layer: Layer, value: Tensor, gradient: Tensor, found: Units, scale:
     each unit then chooses between its two slopes. No unit is chosen where there are too few equations for that.
 
     Args:
-        layer, value, gradient, found, scale: as for `flips`.
+        layer, value, gradient, found: as for `flips`; scale: derivative of the activation's input by the layer's output.
 
     Returns:
         [channels, examples * positions].

@@ -16,26 +16,11 @@ from torch import Tensor
 from .checksum import BORDER
 from .graph import Layer
 
-ENOUGH = 8
-"""Negative values from which a position tells its own error."""
-
 
 def noise(maps: Tensor) -> float:
     """Standard error of a ReLU's output: what is negative is so by error alone."""
     below = maps[maps < 0]
     return float(-below.quantile(0.01)) / 2.58 if len(below) else 0.0
-
-
-def blur(ratio: Tensor) -> Tensor:
-    """What the expected errors of a ReLU's output are to be multiplied by, position by position, in a shape that broadcasts.
-
-    Args:
-        ratio: the output over its expected error, [n, channels, height, width] or [n, ..., channels].
-    """
-    channel, everywhere = 1 if ratio.ndim == 4 else -1, noise(ratio)
-    below, count = ratio.clamp_max(0).square(), (ratio < 0).sum(channel, keepdim=True)
-    here = (below.sum(channel, keepdim=True) / count.clamp_min(1)).sqrt()
-    return torch.where(count < ENOUGH, everywhere, here.clamp_min(0.5 * everywhere))
 
 
 def unhidden(value: Tensor, readers: Sequence[Layer], error: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from .checksum import Units
 from .forward_known import Estimate
 from .graph import Graph
 from .record import Step
@@ -24,6 +25,8 @@ class TrainWalk:
         values: outputs of activations, and whatever else was solved; deltas: derivatives of the loss by tensors.
         steps: by tensor, in the order of the walk; stopped: why it ended above the input.
         doubtful: channels whose checksum disagrees, by tensor.
+        units: slopes of an activation, by its name; raw: its output as it was solved.
+        passed: sums and the like whose derivatives were handed on to what they are made of.
         scale: relative standard error of the pictures' common scale, if the walk came to them.
     """
 
@@ -35,6 +38,9 @@ class TrainWalk:
     stopped: str = ""
     scale: float = 0.0
     doubtful: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    units: dict[str, Units] = field(default_factory=dict)
+    raw: dict[str, Estimate] = field(default_factory=dict)
+    passed: set[str] = field(default_factory=set)
 
     def frontier(self) -> list[str]:
         """Known tensors that something unknown is read for."""

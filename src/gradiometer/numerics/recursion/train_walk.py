@@ -15,14 +15,15 @@ from torch import Tensor
 
 from .checksum import BORDER, by_channel, check, from_channel, units
 from .equations import positions
-from .forward_known import Estimate, Known, agreeing
+from .forward_known import Estimate, Known, agreeing, seen
 from .graph import Activation, Affine, Graph, Layer, Node, Reshape, Sum
 from .joint import lacking
 from .least_squares import TRUST
 from .newton import Fit
 from .own_norm import OwnNorm
 from .record import ENOUGH, Step
-from .train_hidden import blur, unhidden
+from .train_doubts import corrected
+from .train_hidden import noise, unhidden
 from .train_norm import shift_sums
 from .train_readers import Pair, knowing, pulled, reader, readers_of
 from .train_record import Stop, TrainWalk
@@ -38,6 +39,8 @@ WRONG_RESIDUAL = 0.1
 """Relative residual of a layer's equations above which something over them must be wrong."""
 SLACK = 0.5
 """Known outputs are used from so many spare equations a unknown downward: they help little above, and slow the solves."""
+LOOKS = 4
+"""How often a tensor is solved, slopes above it being corrected in between."""
 LONG = 400
 """Products of a linear solve that uses them."""
 
@@ -85,6 +88,7 @@ def _visit(state: TrainWalk, node: Node) -> None:
             _gather(state, node, readers)
         if node.name not in state.deltas:  # a layer's, behind which a normalization stands: found with what it reads
             return
+        state.passed.add(node.name)
         for name, delta in zip(node.inputs, operation.pull(state.deltas[node.name], graph.shapes(node))):
             state.add(name, delta)
             if isinstance(operation, Sum):
@@ -125,10 +129,14 @@ def _solve(state: TrainWalk, node: Node, pairs: list[Pair]) -> None:
     alone = [replace(r, output=None) for r in readers]
     near = refine(alone, first(readers, node.shape), None, enough=NEAR, damping=1e-1)
     value, _ = _settled(state, node, readers, near, itself)
-    found = refine(readers, value, itself, enough=0.0, damping=1e-6, products=LONG if told else 60)
-    residual = _relative(found, readers)
-    if residual > WRONG_RESIDUAL:
-        raise Stop(f"the equations of {where} contradict each other ({residual:.0e})")
+    for _ in range(LOOKS):
+        found = refine(readers, value, itself, enough=0.0, damping=1e-6, products=LONG if told else 60)
+        residual = _relative(found, readers)
+        if residual > WRONG_RESIDUAL:
+            raise Stop(f"the equations of {where} contradict each other ({residual:.0e})")
+        if not corrected(state, pairs, found.x):
+            break
+        readers, value = [replace(reader(state, *p), output=r.output) for p, r in zip(pairs, readers)], found.x
     value, error = _settled(state, node, readers, found, itself)
     worst = float(error[error.isfinite()].max() / value.square().mean().sqrt())
     if worst > TRUST:
@@ -164,7 +172,8 @@ def _settled(
     if all(r.norm is not None and r.norm.batch for r in readers):
         value, guessed = unhidden(found.x, [r.layer for r in readers], error)
     if isinstance(node.operation, Activation) and node.operation.cuts:
-        error = error * blur(torch.where(guessed, 0.0, value / error))
+        error = error * noise(torch.where(guessed, 0.0, value / error))
+        error = seen(node.operation, Estimate(value=torch.where(guessed, 0.0, value), deviation=error)).deviation
     error = error.clamp_min(ROUNDING * float(value.square().mean().sqrt()))
     factor = 1.0
     sums = shift_sums(state.graph, state.gradient, node.inputs[0])
@@ -206,6 +215,7 @@ def _open(state: TrainWalk, node: Node, operation: Activation) -> None:
         found = found.flipped(result.flips)
         state.doubtful[node.inputs[0]] = result.doubtful
         step.flips, step.doubtful, step.checksum = int(result.flips.sum()), len(result.doubtful), result.residual
+    state.units[node.name], state.raw[node.name] = found, estimate
     state.values[node.name] = agreeing(operation, estimate, found.slope)
     state.add(node.inputs[0], delta * from_channel(found.slope, delta))
 
