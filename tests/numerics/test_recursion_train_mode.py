@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from gradiometer.numerics.recursion.checksum import Check, Units, check
 from gradiometer.numerics.recursion.own_norm import At, of_module
 from gradiometer.numerics.recursion.rows import input_maps
 from gradiometer.numerics.recursion.shift import spectrum
@@ -106,3 +108,29 @@ def test_the_walk_reaches_the_pictures_through_unknown_statistics() -> None:
     assert (cosine(x.double(), pictures) > 1 - 1e-6).all()
     assert found.scale < 1e-4
     assert abs(float(pictures.norm() / x.norm()) - 1) < 1e-4
+
+
+def test_slopes_that_a_sum_misled_about_are_mended_by_the_layer_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y = network(), torch.randn(2, 3, 8, 8, generator=seeded(1)), torch.tensor([3, 5])
+    gradient = sent(model, x, y)
+    graph = in_train_mode(trace(model, (3, 8, 8)), model)
+    top = read_train_top(graph, gradient, rng=seeded(2))
+    assert not isinstance(top, str)
+
+    calls = list[int]()
+
+    def misled(found: Units, sums: Tensor) -> Check:
+        """Below the maps that were read, two units of a channel are taken wrongly."""
+        calls.append(1)
+        if len(calls) != 2:
+            return check(found, sums)
+        flips = torch.zeros_like(found.slope, dtype=torch.bool)
+        flips[3, found.near(3, 2)] = True
+        return Check(flips=flips, doubtful=(3,), residual=0.0)
+
+    monkeypatch.setattr("gradiometer.numerics.recursion.train_walk.check", misled)
+    found = train_walk(graph, gradient, top)
+    assert found.stopped == ""
+    assert [step.second for step in found.steps.values() if step.second] == [2]
+    pictures = found.values[graph.input].value
+    assert (cosine(x.double(), pictures) > 1 - 1e-6).all()
