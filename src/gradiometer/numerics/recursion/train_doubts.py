@@ -5,7 +5,7 @@ A flip's change passes the normalization as all derivatives do: it loses its mea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from . import second_look
 from .checksum import Units, by_channel, from_channel
 from .doubts import outliers, owner_of
 from .forward_known import agreeing
-from .graph import Activation, Affine, Node
+from .graph import Activation, Affine, Node, Sum
 from .own_norm import At
 from .train_readers import Pair, reader
 from .train_record import TrainWalk
@@ -58,7 +58,8 @@ def _look(state: TrainWalk, layer: Node, norm: Node, value: Tensor) -> bool:
             left.append(c)
         else:
             flips[c, mended] = True
-    state.doubtful[norm.name] = tuple(left)
+    for name in _branches(state, state.graph.nodes[owner].inputs[0]):
+        state.doubtful[name] = tuple(left)
     if bool(flips.any()):
         _flip(state, owner, flips)
     return bool(flips.any())
@@ -95,10 +96,22 @@ def _flip(state: TrainWalk, owner: str, flips: Tensor) -> None:
     state.values[owner] = agreeing(node.operation, state.raw[owner], after.slope)
     state.steps[owner].second += int(flips.sum())
     change = from_channel(after.delta * (after.slope - before.slope), state.deltas[owner])
-    waiting = [(node.inputs[0], change)]
-    while waiting:
-        name, change = waiting.pop()
-        state.add(name, change)
-        below = state.graph.nodes[name]
-        if name in state.passed and isinstance(below.operation, Affine):
-            waiting += zip(below.inputs, below.operation.pull(change, state.graph.shapes(below)))
+    _add(state, node.inputs[0], change)
+
+
+def _add(state: TrainWalk, name: str, change: Tensor) -> None:
+    """As `TrainWalk.add`, where the tensor's derivatives were handed on already."""
+    state.add(name, change)
+    node = state.graph.nodes[name]
+    if name in state.passed and isinstance(node.operation, Affine):
+        for below, part in zip(node.inputs, node.operation.pull(change, state.graph.shapes(node))):
+            _add(state, below, part)
+
+
+def _branches(state: TrainWalk, name: str) -> Iterator[str]:
+    """A tensor and what it is the sum of, channel by channel."""
+    yield name
+    node = state.graph.nodes[name]
+    if isinstance(node.operation, Sum):
+        for below in node.inputs:
+            yield from _branches(state, below)
