@@ -30,9 +30,10 @@ class Again(Exception):
     """Slopes of an activation above were corrected: the walk goes on from there."""
 
 
-def outliers(residuals: Tensor) -> list[int]:
+def outliers(residuals: Tensor, factor: float = OUTLIER) -> list[int]:
+    """Channels whose residual exceeds the median live channel's by this factor."""
     live = residuals[residuals > 0]
-    limit = OUTLIER * float(live.median()) if len(live) else 0.0
+    limit = factor * float(live.median()) if len(live) else 0.0
     return (residuals > limit).nonzero()[:, 0].tolist()
 
 

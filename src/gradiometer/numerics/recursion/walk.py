@@ -11,7 +11,7 @@ from torch import Tensor
 from . import routing
 from .averages import Average, unread
 from .checksum import check, from_channel, sums, units
-from .doubts import Again, Stop, look_again, outliers, owner_of, reconsider
+from .doubts import OUTLIER, Again, Stop, look_again, outliers, owner_of, reconsider
 from .forward_known import Estimate, Known, agreeing, seen
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Reshape
 from .joint import Answer, lacking, solve_tensor
@@ -19,6 +19,8 @@ from .noise import NONE, Noise
 from .record import ENOUGH, PLENTY, Step, Walk
 from .remainder import remainder
 
+SPOILED, LESS, ROUNDS = 1e-5, 3.0, 12
+"""Residual from which channels that exceed the median by so much are left out, and how often; rounding leaves less."""
 WRONG_RESIDUAL, WRONG_EXCESS = 1e-3, 5.0
 """Relative residual of a layer's equations, and in units of what noise explains, above which something over them is wrong."""
 EASY = 4.0
@@ -135,11 +137,7 @@ def _value(state: Walk, node: Node) -> Estimate:
         raise Stop(unread(graph, node))
     owners = {reader.name: owner for reader in readers if (owner := owner_of(graph, reader.name)) in state._units}
     ignored = {name: list(state._doubtful.get(owner, ())) for name, owner in owners.items() if owner is not None}
-    answer = _solved(state, node, readers, ignored)
-    others = {name: outliers(answer.channels[name]) for name in ignored}
-    if any(set(others[name]) - set(ignored[name]) for name in ignored):
-        ignored = {name: sorted({*ignored[name], *others[name]}) for name in ignored}
-        answer = _solved(state, node, readers, ignored)
+    answer, ignored = _agreed(state, node, readers, ignored)
     where = readers[0].operation.where
     if state.noise and not answer.null:
         for name, owner in owners.items():
@@ -155,6 +153,29 @@ def _value(state: Walk, node: Node) -> Estimate:
     for name, channels in ignored.items():
         look_again(state, graph.nodes[name], str(owners[name]), answer, channels)
     return Estimate(value=answer.value, deviation=answer.deviation)
+
+
+def _agreed(
+    state: Walk, node: Node, readers: list[Node], ignored: dict[str, list[int]]
+) -> tuple[Answer, dict[str, list[int]]]:
+    """The solution of the channels that agree, and those that were left out.
+
+    Where equations hardly outnumber the unknowns, a channel with wrong slopes spoils all residuals, and stands out less.
+    """
+    answer = _solved(state, node, readers, ignored)
+    for attempt in range(ROUNDS):
+        spoiled = answer.residual > SPOILED and not state.noise and not answer.null
+        if attempt and not spoiled:
+            break
+        others = {name: outliers(answer.channels[name], LESS if spoiled else OUTLIER) for name in ignored}
+        if not any(set(others[name]) - set(ignored[name]) for name in ignored):
+            break
+        fewer = {name: sorted({*ignored[name], *others[name]}) for name in ignored}
+        again = _solved(state, node, readers, fewer)
+        if again.null and not answer.null:
+            break
+        answer, ignored = again, fewer
+    return answer, ignored
 
 
 def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
