@@ -2,7 +2,7 @@
 
     python benchmarks/defense_accuracy.py --seeds 5
 
-Four clients of one example a round and of 32, `w <- w - lr mean(g)`. Noise levels are relative to the root mean square of
+Four clients of 32 examples a round, `w <- w - lr mean(g)` (of one example a round this does not train, whatever the defense). Noise levels are relative to the root mean square of
 each tensor of the client's gradient, as in `recursion_defenses.py`.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--lr", type=float, default=0.5)
-    parser.add_argument("--examples", type=int, nargs="*", default=[1, 32])
+    parser.add_argument("--examples", type=int, nargs="*", default=[32])
     options = parser.parse_args()
     digits = data.digits(16)
     for examples in options.examples:
