@@ -13,7 +13,7 @@ import argparse
 import torch
 
 from gradiometer import data
-from gradiometer.core import Client, Defense, Recipe
+from gradiometer.core import BadInput, Client, Defense, Recipe
 from gradiometer.defenses import Clip, GaussianNoise, Quantize, Sign, Ternary, TopK, chain
 from gradiometer.federation import federate
 from gradiometer.models import lenet
@@ -29,6 +29,8 @@ DEFENSES: dict[str, Defense] = {
     "ternary": Ternary(),
     "sign": Sign(),
 }
+CHANCE = 10.0
+"""Accuracy of a training that diverged, in percent."""
 
 
 def main() -> None:
@@ -37,12 +39,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--only", nargs="*", choices=DEFENSES, help="besides none")
     parser.add_argument("--examples", type=int, nargs="*", default=[32])
     options = parser.parse_args()
     digits = data.digits(16)
     for examples in options.examples:
         plain: list[float] = []
-        for name, defense in DEFENSES.items():
+        chosen = DEFENSES if options.only is None else ["none", *options.only]
+        for name in chosen:
+            defense = DEFENSES[name]
             reached = []
             for seed in range(options.seeds):
                 model = lenet((1, 16, 16), 10, activation="relu", seed=seed)
@@ -50,7 +55,13 @@ def main() -> None:
                 test, train = digits.test, digits.public
                 assert test is not None
                 assert train is not None
-                done = federate(client, train, test, defense=defense, rounds=options.rounds, lr=options.lr, seed=seed)
+                try:
+                    done = federate(
+                        client, train, test, defense=defense, rounds=options.rounds, lr=options.lr, seed=seed
+                    )
+                except BadInput:  # training diverged
+                    reached.append(CHANCE)
+                    continue
                 reached.append(100 * done.accuracy[-1])
             plain = plain or reached
             all_of, cost = median_interval(reached), median_interval([p - r for p, r in zip(plain, reached)])
