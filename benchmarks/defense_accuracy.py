@@ -59,7 +59,9 @@ def main() -> None:
                     done = federate(
                         client, train, test, defense=defense, rounds=options.rounds, lr=options.lr, seed=seed
                     )
-                except BadInput:  # training diverged
+                except BadInput as error:
+                    if "not finite" not in error.message:
+                        raise
                     reached.append(CHANCE)
                     continue
                 reached.append(100 * done.accuracy[-1])

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from gradiometer.core import NotApplicable
 from gradiometer.models.lenet import lenet
+from gradiometer.numerics.recursion import walk as walking
+from gradiometer.numerics.recursion.checksum import Check, Units
 from gradiometer.numerics.recursion.least_squares import solve
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.tracing import trace
@@ -126,3 +128,29 @@ def test_no_equations_leave_every_direction_open() -> None:
     found = solve(torch.zeros(0, 5, dtype=torch.float64), torch.zeros(0, 2, dtype=torch.float64))
     assert found.null == 5
     assert found.deviation.isinf().all()
+
+
+@pytest.mark.parametrize(("rounds", "solved"), [(12, True), (1, False)])
+def test_channels_that_contradict_the_rest_are_left_out_one_after_the_other(
+    rounds: int, solved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fifth more equations than unknowns: channels with slopes that no checksum doubts spoil all residuals."""
+
+    def misled(found: Units, sums: Tensor, variance: Tensor | None = None) -> Check:
+        flips = torch.zeros_like(found.slope, dtype=torch.bool)
+        for channel, count in ((1, 12), (5, 1)):
+            flips[channel, found.near(channel, count)] = True
+        return Check(flips=flips, doubtful=(), residual=0.0)
+
+    monkeypatch.setattr(walking, "check", misled)
+    monkeypatch.setattr(walking, "ROUNDS", rounds)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 22 * 22, 10))
+    x = picture(3, 22, 22)
+    found = walked(model, x, torch.tensor([3]))
+    if solved:
+        assert found.stopped == ""
+        assert (found.values[found.graph.input].value - x).abs().max() < 1e-4
+    else:
+        assert "contradict each other" in found.stopped
+        assert found.graph.input not in found.values

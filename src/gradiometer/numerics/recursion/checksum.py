@@ -1,7 +1,7 @@
 """Bias gradients as checksums: a bias' gradient is the sum of delta over examples and positions, channel by channel.
 
-One unit whose slope is taken wrongly shows in its channel's sum at once, and the unit that mends the sum is found among
-the few whose value is as small as its error.
+One unit whose slope is taken wrongly shows in its channel's sum at once. Of the sets of up to three units whose flips
+mend the sum, the one is taken that the units' values make likeliest.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A flip's change passes the normalization as all derivatives do: it loses its mea
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,12 +38,11 @@ def _look(state: TrainWalk, layer: Node, norm: Node, value: Tensor) -> bool:
     owner = owner_of(state.graph, norm.name)
     if owner is None or owner not in state.units:
         return False
-    found, by = state.units[owner], reader(state, layer, norm)
+    found, by = state.units[owner], replace(reader(state, layer, norm), ignored=())
     at = by.at(value)
     assert at is not None
     delta = at.pull(by.derivatives)
-    size = by.gradient.flatten(1).norm(dim=1)
-    weight = 1 / torch.sqrt(size.square() + 0.01 * size.square().mean())
+    weight = by.weight
     residuals = weight * (by.gradient - by.correlate(value, delta)).flatten(1).norm(dim=1)
     wrong = outliers(residuals)
     if len(wrong) > MANY * len(residuals):

@@ -75,7 +75,8 @@ def read_train_top(graph: Graph, gradient: Mapping[str, Tensor], *, rng: torch.G
             reason = f"the rank {seen.rank} of {operation.where} tells no batch size at {size[0] * size[1]} positions"
             continue
         if seen.examples > 1 and not norm.batch:
-            return f"{norm.where} normalizes each of the {seen.examples} examples by itself, which hides their relative sizes"
+            reason = f"{norm.where} normalizes each of the {seen.examples} examples by itself, which hides their relative sizes"
+            break
         maps = input_maps(gradient[operation.weight_name], size, seen.examples, rng=rng, sums=norm.batch)
         top = maps if isinstance(maps, str) else _scaled(graph, gradient, below.name, maps, seen)
         if isinstance(top, str):
