@@ -38,6 +38,23 @@ def test_delta_maps_come_out_up_to_scale_and_order() -> None:
         assert sorted(cosine.argmax(1).tolist()) == list(range(examples))
 
 
+def test_pictures_of_one_class_are_told_apart_though_their_masks_mostly_change_together() -> None:
+    """Equal levels up to 1e-3, and masks that differ in a tenth: two positions differ in both examples more often than in one."""
+    rng = torch.Generator().manual_seed(0)
+    level = torch.randn(2, 80, 1, 1, generator=rng, dtype=torch.float64)
+    level[1] = level[0] * (1 + 1e-3 * torch.randn(80, 1, 1, generator=rng, dtype=torch.float64))
+    mask = torch.rand(2, 80, 4, 4, generator=rng, dtype=torch.float64) > 0.5
+    mask[1] = mask[0] ^ (torch.rand(80, 4, 4, generator=rng, dtype=torch.float64) < 0.1)
+    delta = level * mask
+    mixing = torch.randn(2, 2, generator=rng, dtype=torch.float64)
+    single = unmix(torch.einsum("echw,em->cmhw", delta, mixing), rng=rng)
+    assert single is not None
+    a, b = single.transpose(0, 1).flatten(1), delta.flatten(1)
+    cosine = (a @ b.T).abs() / a.norm(dim=1)[:, None] / b.norm(dim=1)
+    assert (cosine.max(1).values > 1 - 1e-6).all()
+    assert sorted(cosine.argmax(1).tolist()) == [0, 1]
+
+
 def test_more_positions_than_channels_are_followed_one_axis_at_a_time() -> None:
     for channels, kernel in ((40, 3), (45, 5)):
         delta, weight = maps(3, channels, kernel)  # 48 positions

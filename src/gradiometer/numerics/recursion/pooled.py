@@ -79,7 +79,8 @@ def read_top(
     if isinstance(mixed, str):
         return mixed
     seen, mixed_maps = mixed
-    single = unmix(mixed_maps, rng=rng)
+    low = float(activation.slope(mixed_maps.new_tensor([-1.0])))
+    single = unmix(mixed_maps, rng=rng, low=low)
     if single is None:
         return f"the {mixed_maps.shape[1]} examples of the batch could not be told apart in {layer.where}"
     maps = single.transpose(0, 1)
@@ -87,7 +88,6 @@ def read_top(
     head = top.head.operation
     assert isinstance(head, Layer)
     head_sums = gradient.get(head.bias_name or "")
-    low = float(activation.slope(torch.tensor([-1.0], dtype=maps.dtype)))
     residues = _first_residues(maps, top.share, head_sums, shift_sums, low) if alone is None else alone
     if residues is None:
         return "the model has no bias whose gradient tells the scale of p - y"
