@@ -115,7 +115,7 @@ def test_behind_a_global_mean_the_pictures_follow_up_to_a_scale_that_eps_tells()
 
 @pytest.mark.slow
 def test_the_top_is_the_lowest_one_whose_gradients_agree() -> None:
-    """At 8 x 8 positions of 256 channels the maps of ResNet18 come out to three digits, at 4 x 4 of 512 to six."""
+    """Here the maps at 8 x 8 positions of 256 channels come out to three digits, those at 4 x 4 of 512 to six."""
     model = BatchNormToGroupNorm().on_model(resnet18((3, 32, 32), 10, init="torch"))
     x = 0.5 * torch.randn(1, 3, 32, 32, generator=seeded(), dtype=torch.float32)
     gradient = sent(model, x)

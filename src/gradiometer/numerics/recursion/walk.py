@@ -19,8 +19,10 @@ from .noise import NONE, Noise
 from .record import ENOUGH, PLENTY, Step, Walk
 from .remainder import remainder
 
-SPOILED, LESS, ROUNDS = 1e-5, 3.0, 12
-"""Residual from which channels that exceed the median by so much are left out, and how often; rounding leaves less."""
+SPOILED, SCARCE = 1e-5, 0.3
+"""Relative residual above which, or spare equations an unknown below which, channels with wrong slopes may hide."""
+LESS, ROUNDS = 3.0, 12
+"""Then channels that exceed the median by so much are left out, and how often; rounding leaves less."""
 WRONG_RESIDUAL, WRONG_EXCESS = 1e-3, 5.0
 """Relative residual of a layer's equations, and in units of what noise explains, above which something over them is wrong."""
 EASY = 4.0
@@ -163,19 +165,31 @@ def _agreed(
     Where equations hardly outnumber the unknowns, a channel with wrong slopes spoils all residuals, and stands out less.
     """
     answer = _solved(state, node, readers, ignored)
+    scarce = -lacking(readers, node.shape, len(state.deltas[node.name])) < SCARCE * answer.unknowns
     for attempt in range(ROUNDS):
-        spoiled = answer.residual > SPOILED and not state.noise and not answer.null
-        if attempt and not spoiled:
+        hiding = (scarce or answer.residual > SPOILED) and not state.noise and not answer.null
+        if attempt and not hiding:
             break
-        others = {name: outliers(answer.channels[name], LESS if spoiled else OUTLIER) for name in ignored}
-        if not any(set(others[name]) - set(ignored[name]) for name in ignored):
-            break
+        others = {name: outliers(answer.channels[name], LESS if hiding else OUTLIER) for name in ignored}
+        if all(set(others[name]) <= set(ignored[name]) for name in ignored):
+            if not (hiding and ignored and answer.residual > WRONG_RESIDUAL):
+                break
+            others = _worst(answer, ignored)
         fewer = {name: sorted({*ignored[name], *others[name]}) for name in ignored}
         again = _solved(state, node, readers, fewer)
         if again.null and not answer.null:
             break
         answer, ignored = again, fewer
     return answer, ignored
+
+
+def _worst(answer: Answer, ignored: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """The channel that stands out most, of the readers that may leave some out."""
+    excess = {name: answer.channels[name] / answer.channels[name].median() for name in ignored}
+    for name, channels in ignored.items():
+        excess[name][channels] = 0.0
+    worst = max(ignored, key=lambda name: float(excess[name].max()))
+    return {name: [int(excess[name].argmax())] if name == worst else [] for name in ignored}
 
 
 def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
