@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import NoReturn
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from . import second_look
 from .checksum import Units, from_channel
+from .equations import input_matrix
 from .forward_known import agreeing
 from .graph import Activation, Graph, Layer, Node, Norm, Sum
 from .joint import Answer
@@ -18,8 +20,8 @@ from .top import branches
 
 OUTLIER = 8.0
 """A channel's equations disagree if their residual exceeds the median channel's by this factor."""
-LOOKS = 4
-"""How often the slopes of one activation are reconsidered."""
+LOOKS, PATIENCE = 4, 12
+"""How often the slopes of one activation are reconsidered, in noise and without."""
 
 
 class Stop(Exception):
@@ -63,7 +65,7 @@ def look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels: 
             found,
             partial(_effects, found, scale, c),
             c,
-            typical / float(answer.weights[reader.name][c]),
+            math.hypot(typical / float(answer.weights[reader.name][c]), _blur(state, reader, answer, c)),
         )
         if mended is None and (state.noise or not bool(found.price[c].isfinite().any())):
             continue  # no slope is in doubt: a saturated unit's was known dimly, and the channel stays out
@@ -73,9 +75,18 @@ def look_again(state: Walk, reader: Node, owner: str, answer: Answer, channels: 
     looks = state._looks[owner] = state._looks.get(owner, 0) + 1
     if not bool(flips.any()) or (looks > LOOKS and state.noise):
         return
-    if looks > LOOKS:
+    if looks > PATIENCE:
         raise Stop(f"{len(wrong)} channels of {layer.where} contradict the others")
     _flip(state, owner, flips)
+
+
+def _blur(state: Walk, reader: Node, answer: Answer, channel: int) -> float:
+    """Error of a channel's rows of the weight gradient, root mean square, that the expected errors of the input cause."""
+    layer, delta = reader.operation, state.deltas[reader.name]
+    assert isinstance(layer, Layer)
+    squares = delta[..., channel] if layer.dense else delta[:, channel]
+    patches = input_matrix(layer, answer.deviation.square())[channel // (layer.weight.shape[0] // layer.groups)]
+    return float((patches @ squares.flatten().square()).mean().sqrt())
 
 
 def _effects(found: Units, scale: Tensor, channel: int, patches: Tensor, units: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ from .shift import Spectrum
 DESCENT = 4
 """How many known numbers a pixel lead a descent to the pictures: about half of a ReLU's are zeros."""
 
-TWICE = 2.0
-"""How many numbers for every one of the input, equations and known outputs together, lead Gauss-Newton steps to one example."""
+TWICE, EACH = 2.0, 0.6
+"""How many numbers for every one of the input, equations and known outputs together, lead Gauss-Newton steps to one example:
+at least the first, and the second for every layer on the way."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,7 +73,10 @@ class Way:
         pixels = math.prod(self.graph.nodes[self.graph.input].shape)
         if held >= DESCENT * pixels or (self.routed > 0 and held + self.routed >= ENOUGH * pixels):
             return True
-        return held > 0 and not self.routed and self.examples == 1 and self.told >= TWICE
+        if not held or self.routed or self.examples > 1:
+            return False
+        below = self.graph.needed(known[-1].name, self.graph.input)
+        return self.told >= max(TWICE, EACH * sum(isinstance(node.operation, Layer) for node in below))
 
     def _passes(self, node: Node, told: set[str]) -> bool:
         """Whether derivatives pass to the node's inputs."""

@@ -21,10 +21,12 @@ from .remainder import remainder
 
 SPOILED, SCARCE = 1e-5, 0.3
 """Relative residual above which, or spare equations an unknown below which, channels with wrong slopes may hide."""
-LESS, ROUNDS = 3.0, 12
-"""Then channels that exceed the median by so much are left out, and how often; rounding leaves less."""
+LESS, BETTER, ROUNDS = 3.0, 0.2, 12
+"""Then channels that exceed the median by so much are left out, or any whose loss lowers the residual to this part, so often."""
 WRONG_RESIDUAL, WRONG_EXCESS = 1e-3, 5.0
 """Relative residual of a layer's equations, and in units of what noise explains, above which something over them is wrong."""
+DIM = 0.05
+"""Expected relative error from which a tensor is not worth the name of known: too many slopes would be wrong."""
 EASY = 4.0
 """Known outputs for every open direction that make closing a system cheaper than descent from what is known above."""
 
@@ -154,6 +156,9 @@ def _value(state: Walk, node: Node) -> Estimate:
         raise Stop(f"the equations of {where} leave {answer.null} of {answer.unknowns} unknowns a channel open")
     for name, channels in ignored.items():
         look_again(state, graph.nodes[name], str(owners[name]), answer, channels)
+    error = float(answer.deviation.square().mean().sqrt() / answer.value.square().mean().sqrt().clamp_min(1e-300))
+    if error > DIM and not state.noise:
+        raise Stop(f"rounding leaves the equations of {where} an error of {error:.0%}")
     return Estimate(value=answer.value, deviation=answer.deviation)
 
 
@@ -172,9 +177,12 @@ def _agreed(
             break
         others = {name: outliers(answer.channels[name], LESS if hiding else OUTLIER) for name in ignored}
         if all(set(others[name]) <= set(ignored[name]) for name in ignored):
-            if not (hiding and ignored and answer.residual > WRONG_RESIDUAL):
+            spoiled = hiding and answer.residual > SPOILED
+            found = _without_worst(state, node, readers, answer, ignored) if spoiled and ignored else None
+            if found is None:
                 break
-            others = _worst(answer, ignored)
+            answer, ignored = found
+            continue
         fewer = {name: sorted({*ignored[name], *others[name]}) for name in ignored}
         again = _solved(state, node, readers, fewer)
         if again.null and not answer.null:
@@ -183,13 +191,29 @@ def _agreed(
     return answer, ignored
 
 
-def _worst(answer: Answer, ignored: Mapping[str, list[int]]) -> dict[str, list[int]]:
-    """The channel that stands out most, of the readers that may leave some out."""
-    excess = {name: answer.channels[name] / answer.channels[name].median() for name in ignored}
-    for name, channels in ignored.items():
-        excess[name][channels] = 0.0
-    worst = max(ignored, key=lambda name: float(excess[name].max()))
-    return {name: [int(excess[name].argmax())] if name == worst else [] for name in ignored}
+def _without_worst(
+    state: Walk, node: Node, readers: list[Node], answer: Answer, ignored: dict[str, list[int]]
+) -> tuple[Answer, dict[str, list[int]]] | None:
+    """The solution without the channels that stand out most, though little; None if the others do not agree better by far.
+
+    A residual counts for every equation to spare: without any it is none.
+    """
+    rows = {reader.name: reader.operation.offsets for reader in readers if isinstance(reader.operation, Layer)}
+    spare = -lacking(readers, node.shape, len(state.deltas[node.name]))
+    spare -= sum(rows[name] * len(channels) for name, channels in ignored.items())
+    before = answer.residual**2 / max(spare, 1)
+    for _ in range(ROUNDS):
+        excess = {name: answer.channels[name] / answer.channels[name].median() for name in ignored}
+        for name, channels in ignored.items():
+            excess[name][channels] = 0.0
+        worst = max(ignored, key=lambda name: float(excess[name].max()))
+        ignored = {**ignored, worst: sorted([*ignored[worst], int(excess[worst].argmax())])}
+        spare -= rows[worst]
+        if spare <= 0 or (answer := _solved(state, node, readers, ignored)).null:
+            return None
+        if answer.residual**2 / spare < BETTER**2 * before:
+            return answer, ignored
+    return None
 
 
 def _solved(state: Walk, node: Node, readers: list[Node], ignored: Mapping[str, list[int]]) -> Answer:
