@@ -48,12 +48,12 @@ def line(name: str, values: list[float], seconds: list[float], more: str = "") -
     )
 
 
-def compared(examples: int, draws: int, rivals: int, factor: float, sheet: str) -> None:
+def compared(examples: int, draws: range, rivals: int, factor: float, sheet: str) -> None:
     data = pictures(sheet, LAYOUT)
     found: dict[str, list[float]] = {}
     spent: dict[str, list[float]] = {}
     labels = exact = 0
-    for i in range(draws):
+    for i in draws:
         private = data.take(torch.randperm(data.size, generator=derive(3, examples, i))[:examples].tolist())
         model = resnet18((3, 32, 32), 10, seed=i, init="torch")
         client = Client(model=model, layout=LAYOUT, recipe=Recipe(examples=examples))
@@ -72,7 +72,7 @@ def compared(examples: int, draws: int, rivals: int, factor: float, sheet: str) 
             note = answer.notes.get("way", f"{answer.notes.get('iterations')} evaluations")
             print(f"  {i} {name}: {min(values):.1f} to {max(values):.1f} dB, {seconds:.0f} s, {note}", flush=True)
     for name, values in found.items():
-        more = f", labels and batch size {labels}, called exact {exact} of {draws}" if name == "Recursive" else ""
+        more = f", labels and batch size {labels}, called exact {exact} of {len(draws)}" if name == "Recursive" else ""
         line(f"batch {examples}, {name}", values, spent[name], more)
 
 
@@ -81,12 +81,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="*", default=[16, 32])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--rivals", type=int, default=2, help="on how many of the draws the rivals run")
     parser.add_argument("--factor", type=float, default=20.0)
     parser.add_argument("--sheet", default="cifar10_test3000")
     options = parser.parse_args()
     for examples in options.batches:
-        compared(examples, options.draws, options.rivals, options.factor, options.sheet)
+        draws = range(options.first, options.first + options.draws)
+        compared(examples, draws, options.rivals, options.factor, options.sheet)
 
 
 if __name__ == "__main__":

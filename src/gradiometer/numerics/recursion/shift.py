@@ -20,6 +20,8 @@ from torch import Tensor
 
 ABOVE = 1.1
 """Singular values must exceed those of known noise by this factor."""
+FOOT = 1e-4
+"""A cliff ends in rounding: singular values behind it are below this part of the largest."""
 FULL = 0.97
 """Part of the live channels that a rank may reach and still tell the batch size."""
 
@@ -73,7 +75,7 @@ def spectrum(gradient: Tensor, positions: int, *, noise: float = 3e-7, floor: fl
         return Spectrum(values=values, rank=rank, gap=float(values[rank - 1]) / floor, positions=positions, live=live)
     steps = torch.cat([values, values.new_full((1,), noise / 3)]).clamp_min(noise / 30)
     ratio = steps[:-1] / steps[1:]
-    ratio = torch.where(values > noise, ratio, 0.0)
+    ratio = torch.where((values > noise) & (steps[1:] < FOOT), ratio, 0.0)
     rank = int(ratio.argmax()) + 1
     return Spectrum(values=values, rank=rank, gap=float(ratio.max()), positions=positions, live=live)
 

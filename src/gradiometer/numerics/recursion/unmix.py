@@ -15,7 +15,7 @@ from torch import Tensor
 
 UNEVEN = 0.01
 """Part of the maps' size that they may be away from two values a channel and still be taken for single examples'."""
-MORE, SAMPLE, FLAT = 4, 256, 30.0
+MORE, SAMPLE, FLAT = 4, 256, 300.0
 """Directions an example that are tried, the channels that judge them, and the condition of those that no longer tell examples apart."""
 
 
