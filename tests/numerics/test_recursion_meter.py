@@ -38,6 +38,12 @@ def test_the_batch_size_is_read_off_a_residual_network() -> None:
         assert found.verdict == "exact"
 
 
+def test_deep_and_narrow_networks_need_more_numbers() -> None:
+    """Twice as many as the picture has: enough through two or three layers, not through five."""
+    assert measured(resnet18((3, 16, 16), 10, width=0.25, init="torch"), 1).verdict == "exact"
+    assert measured(resnet18((3, 16, 16), 10, width=0.125, init="torch"), 1).verdict == "partial"
+
+
 def test_max_pooling_is_named_where_its_routes_cannot_be_read() -> None:
     found = measured(convnet64((3, 18, 18), 10, width=16), 1, side=18)
     assert "pool0" in found.reason

@@ -27,6 +27,15 @@ def test_the_batch_size_is_read_off_the_spectrum() -> None:
         assert seen.gap > 1e4
 
 
+def test_a_loud_direction_is_no_cliff() -> None:
+    """Singular values that fall evenly from a twentieth of the loudest to the rounding: the examples fill the channels."""
+    rng = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(n, 80, generator=rng, dtype=torch.float64)).Q for n in (80, 720))
+    values = torch.cat([torch.ones(1), torch.logspace(-1.3, -6.3, 79)]).double()
+    seen = spectrum((left * values @ right.T).reshape(80, 80, 3, 3), 16)
+    assert seen.full
+
+
 def test_delta_maps_come_out_up_to_scale_and_order() -> None:
     for examples in (1, 3):
         delta, weight = maps(examples)

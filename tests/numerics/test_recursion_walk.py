@@ -58,6 +58,13 @@ def test_a_narrow_network_is_not_called_exact() -> None:
     assert found.graph.input not in found.values
 
 
+def test_a_tensor_that_rounding_blurs_is_not_taken_for_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walking, "DIM", 1e-9)
+    found = walked(lenet((3, 16, 16), 10, activation="relu", channels=24), picture(3, 16, 16), torch.tensor([3]))
+    assert "rounding leaves the equations" in found.stopped
+    assert found.graph.input not in found.values
+
+
 def test_groups_dilation_normalization_and_average_pooling() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
