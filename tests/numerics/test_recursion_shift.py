@@ -8,7 +8,7 @@ from torch.nn.grad import conv2d_weight
 from gradiometer.numerics.recursion.columns import column_maps, solvable
 from gradiometer.numerics.recursion.shift import delta_maps, spectrum
 from gradiometer.numerics.recursion.unmix import unmix
-from gradiometer.numerics.recursion.wide_shift import wide_delta_maps, wide_spectrum
+from gradiometer.numerics.recursion.wide_shift import batch_spectrum, wide_delta_maps
 
 
 def maps(examples: int, channels: int = 80, kernel: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -18,6 +18,15 @@ def maps(examples: int, channels: int = 80, kernel: int = 3) -> tuple[torch.Tens
     value = torch.randn(examples, channels, 4, 4, generator=rng, dtype=torch.float64).clamp_min(0)
     delta = level * mask
     return delta, conv2d_weight(value, (channels, channels, kernel, kernel), delta, padding=kernel // 2)
+
+
+def apart(single: torch.Tensor | None, delta: torch.Tensor) -> bool:
+    """Whether these maps [channels, examples, height, width] are the examples' own, up to scale and order."""
+    assert single is not None
+    a, b = single.transpose(0, 1).flatten(1), delta.flatten(1)
+    cosine = (a @ b.T).abs() / a.norm(dim=1)[:, None] / b.norm(dim=1)
+    each = sorted(cosine.argmax(1).tolist()) == list(range(len(delta)))
+    return each and bool((cosine.max(1).values > 1 - 1e-6).all())
 
 
 def test_the_batch_size_is_read_off_the_spectrum() -> None:
@@ -39,12 +48,7 @@ def test_a_loud_direction_is_no_cliff() -> None:
 def test_delta_maps_come_out_up_to_scale_and_order() -> None:
     for examples in (1, 3):
         delta, weight = maps(examples)
-        single = unmix(delta_maps(weight, (4, 4), examples), rng=torch.Generator().manual_seed(0))
-        assert single is not None
-        a, b = single.transpose(0, 1).flatten(1), delta.flatten(1)
-        cosine = (a @ b.T).abs() / a.norm(dim=1)[:, None] / b.norm(dim=1)
-        assert (cosine.max(1).values > 1 - 1e-6).all()
-        assert sorted(cosine.argmax(1).tolist()) == list(range(examples))
+        assert apart(unmix(delta_maps(weight, (4, 4), examples), rng=torch.Generator().manual_seed(0)), delta)
 
 
 def test_pictures_of_one_class_are_told_apart_though_their_masks_mostly_change_together() -> None:
@@ -56,18 +60,24 @@ def test_pictures_of_one_class_are_told_apart_though_their_masks_mostly_change_t
     mask[1] = mask[0] ^ (torch.rand(80, 4, 4, generator=rng, dtype=torch.float64) < 0.1)
     delta = level * mask
     mixing = torch.randn(2, 2, generator=rng, dtype=torch.float64)
-    single = unmix(torch.einsum("echw,em->cmhw", delta, mixing), rng=rng)
-    assert single is not None
-    a, b = single.transpose(0, 1).flatten(1), delta.flatten(1)
-    cosine = (a @ b.T).abs() / a.norm(dim=1)[:, None] / b.norm(dim=1)
-    assert (cosine.max(1).values > 1 - 1e-6).all()
-    assert sorted(cosine.argmax(1).tolist()) == [0, 1]
+    assert apart(unmix(torch.einsum("echw,em->cmhw", delta, mixing), rng=rng), delta)
+
+
+def test_an_example_that_never_changes_alone_is_told_apart() -> None:
+    """In every channel the last one's mask is that of one of the others."""
+    rng = torch.Generator().manual_seed(0)
+    level = torch.randn(5, 80, 1, 1, generator=rng, dtype=torch.float64)
+    mask = torch.rand(5, 80, 4, 4, generator=rng, dtype=torch.float64) > 0.5
+    mask[4] = mask[torch.randint(4, (80,), generator=rng), torch.arange(80)]
+    delta = level * mask
+    mixing = torch.randn(5, 5, generator=rng, dtype=torch.float64)
+    assert apart(unmix(torch.einsum("echw,em->cmhw", delta, mixing), rng=rng), delta)
 
 
 def test_more_positions_than_channels_are_followed_one_axis_at_a_time() -> None:
     for channels, kernel in ((40, 3), (45, 5)):
         delta, weight = maps(3, channels, kernel)  # 48 positions
-        assert wide_spectrum(weight, (4, 4)).examples == 3
+        assert batch_spectrum(weight, (4, 4)).examples == 3
         mixed = wide_delta_maps(weight, (4, 4), 3).transpose(0, 1).flatten(1).T
         wanted = delta.flatten(1).T
         found = mixed @ torch.linalg.lstsq(mixed, wanted).solution

@@ -19,9 +19,9 @@ from .checksum import sums
 from .foresight import Way, count
 from .graph import Graph, Layer, Node
 from .head import single
-from .shift import Spectrum, spectrum
+from .shift import Spectrum
 from .top import branches, find_head, find_top
-from .wide_shift import wide_spectrum
+from .wide_shift import batch_spectrum
 
 
 def meter(graph: Graph, gradient: Mapping[str, Tensor], *, examples: int | None = None) -> Meter:
@@ -101,6 +101,5 @@ def _spectra(graph: Graph, gradient: Mapping[str, Tensor]) -> dict[str, Spectrum
             scale = scales[0] if scales else layer.weight.new_ones(node.shape[0])
             scaled = gradient[layer.weight_name] / scale.reshape(-1, 1, 1, 1)
             height, width = node.shape[1:]
-            seen = spectrum(scaled, area)
-            found[node.name] = wide_spectrum(scaled, (height, width)) if seen.full and min(height, width) > 1 else seen
+            found[node.name] = batch_spectrum(scaled, (height, width))
     return found

@@ -27,7 +27,7 @@ from .noise import NONE, Noise, edge, row_variance
 from .shift import Spectrum, delta_maps, spectrum
 from .top import Top
 from .unmix import unmix
-from .wide_shift import wide_delta_maps, wide_spectrum
+from .wide_shift import batch_spectrum, wide_delta_maps
 
 LOOKS = 20
 """How often input and slopes are solved from each other at most; two or three times where the first look was sharp."""
@@ -122,9 +122,9 @@ def _mixed(
 ) -> tuple[Spectrum, Tensor] | str:
     """Delta maps up to a mixing of the examples: of one by columns, by one axis after the other where channels are few."""
     height, width = size
-    seen = spectrum(scaled, height * width, floor=floor)
-    if examples is None and seen.full and min(size) > 1:
-        seen = wide_spectrum(scaled, size)
+    seen = (
+        batch_spectrum(scaled, size, floor=floor) if examples is None else spectrum(scaled, height * width, floor=floor)
+    )
     if examples is None and seen.full:
         return f"{where} has too few channels ({seen.live} live ones) for the rank {seen.rank} to tell the batch size"
     count = examples or seen.examples

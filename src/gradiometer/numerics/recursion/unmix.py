@@ -8,15 +8,17 @@ the same levels; then the direction in which both change is frequent too, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 
 import torch
 from torch import Tensor
 
 UNEVEN = 0.01
 """Part of the maps' size that they may be away from two values a channel and still be taken for single examples'."""
-MORE, SAMPLE, FLAT = 4, 256, 300.0
-"""Directions an example that are tried, the channels that judge them, and the condition of those that no longer tell examples apart."""
+SAMPLE, SWEEPS = 256, 8
+"""Channels that judge the maps, and how often those of three values are looked through."""
+BINS, MULTIPLES, LEAST = 600, 4, 0.02
+"""Of the angle between two maps' changes: how finely it is counted, how many are tried, and how far from one map's alone."""
 
 
 def unmix(mixed: Tensor, *, rng: torch.Generator, low: float = 0.0, tolerance: float = 2e-4) -> Tensor | None:
@@ -46,74 +48,73 @@ def unmix(mixed: Tensor, *, rng: torch.Generator, low: float = 0.0, tolerance: f
     coarse = lines.T.float()
     votes = torch.cat([((part @ coarse).abs() > 1 - tolerance).sum(1) for part in probes.float().split(500)])
     probes = probes[votes.argsort(descending=True)]
-    found = _directions(probes, lines, examples, tolerance, _beyond_span)
+    found = _directions(probes, lines, tolerance)
     if len(found) < examples:
         return None
-    if float(_uneven(points, found, low).max()) > UNEVEN:
-        others = _directions(probes, lines, MORE * examples, tolerance, _beyond_each)
-        found = _exchanged(points, found, others, low)
-    single = points @ torch.linalg.inv(found)
-    return single.transpose(1, 2).reshape(mixed.shape)
+    single = (points @ torch.linalg.inv(found)).transpose(1, 2)
+    return _parted(single, low).reshape(mixed.shape)
 
 
-def _directions(
-    probes: Tensor, lines: Tensor, count: int, tolerance: float, beyond: Callable[[Tensor, Tensor], float]
-) -> Tensor:
-    """The first directions [at most count, examples] that are new, each the mean of the lines near it.
-
-    Args:
-        beyond: how far a direction is from those found before.
-    """
-    found = probes.new_zeros(0, probes.shape[1])
+def _directions(probes: Tensor, lines: Tensor, tolerance: float) -> Tensor:
+    """The first directions [at most examples, examples] outside the span of those before, each the mean of the lines near it."""
+    examples = probes.shape[1]
+    found = probes.new_zeros(0, examples)
     for direction in probes:
-        if beyond(direction, found) > (100 * tolerance) ** 0.5:
+        span = torch.linalg.qr(found.T).Q
+        if float((direction - span @ (span.T @ direction)).norm()) > (100 * tolerance) ** 0.5:
             near = lines[(lines @ direction).abs() > 1 - tolerance]
             found = torch.cat([found, torch.linalg.svd(near, full_matrices=False).Vh[:1]])
-        if len(found) == count:
+        if len(found) == examples:
             break
     return found
 
 
-def _beyond_span(direction: Tensor, found: Tensor) -> float:
-    """Sine of the angle to the span: that keeps out most directions in which two examples' masks differ together."""
-    span = torch.linalg.qr(found.T).Q
-    return float((direction - span @ (span.T @ direction)).norm())
+def _parted(maps: Tensor, low: float) -> Tensor:
+    """Maps [channels, examples, positions] without the multiples of one another that make them take three values a channel.
 
-
-def _beyond_each(direction: Tensor, found: Tensor) -> float:
-    """Sine of the angle to the nearest one."""
-    return float((1 - (found @ direction).square()).clamp_min(0).amin()) ** 0.5 if len(found) else 1.0
-
-
-def _exchanged(points: Tensor, found: Tensor, others: Tensor, low: float) -> Tensor:
-    """The directions after exchanges, as long as an exchange leaves maps that are nearer to two values a channel.
-
-    Examples of one class have almost the same p - y. Where their masks differ together, the differences have one direction
-    as well, and it may be more frequent than the examples' own; but coordinates along it take three values.
+    A found direction in which several examples change leaves such multiples in their maps.
     """
-    least = _uneven(points, found, low)
-    while float(least.max()) > UNEVEN:
-        trials = [torch.cat([found[:i], other[None], found[i + 1 :]]) for i in range(len(found)) for other in others]
-        errors = [_uneven(points, trial, low) for trial in trials]
-        best = min(range(len(trials)), key=lambda i: float(errors[i].sum()))
-        if float(errors[best].sum()) >= float(least.sum()):
+    maps = maps / maps.square().mean((0, 2)).sqrt()[:, None].clamp_min(1e-300)
+    uneven = _uneven(maps[:SAMPLE], low)
+    for _ in range(SWEEPS):
+        before = uneven.clone()
+        for mixed in (before > UNEVEN).nonzero().flatten().tolist():
+            single, error = maps[:, mixed], uneven[mixed] - UNEVEN
+            for other in range(maps.shape[1]):
+                multiples = _multiples(maps[:SAMPLE, mixed], maps[:SAMPLE, other])
+                trials = maps[:, mixed, None] - multiples[:, None] * maps[:, other, None]
+                errors = _uneven(trials[:SAMPLE], low)
+                if float(errors.amin()) < error:
+                    single, error = trials[:, errors.argmin()], errors.amin()
+                    uneven[mixed] = error
+            maps[:, mixed] = single
+        if torch.equal(uneven, before):
             break
-        found, least = trials[best], errors[best]
-    return found
+    return maps
 
 
-def _uneven(points: Tensor, directions: Tensor, low: float) -> Tensor:
-    """How far each single map [examples] is from two values in every channel, `low` times one another: part of its size.
+def _multiples(mixed: Tensor, other: Tensor) -> Tensor:
+    """The most frequent multiples [MULTIPLES] of the other map's changes [channels, positions] among the mixed one's.
 
-    Args:
-        points: [channels, positions, examples]; directions: [examples, examples].
+    Between these two maps alone it does not matter what further examples do: places where one changes by itself are many.
     """
-    if float(torch.linalg.cond(directions)) > FLAT:
-        return points.new_full((len(directions),), torch.inf)
-    maps = (points[:SAMPLE] @ torch.linalg.inv(directions)).transpose(1, 2)
+    first, second = torch.triu_indices(mixed.shape[1], mixed.shape[1], 1)
+    rise, run = ((maps[:, first] - maps[:, second]).flatten() for maps in (mixed, other))
+    size = torch.hypot(rise, run)
+    both = torch.minimum(rise.abs(), run.abs()) > LEAST * size
+    angles = torch.atan2(rise, run)[both & (size > 0.05 * size.max())].remainder(math.pi)
+    if not len(angles):
+        return mixed.new_zeros(1)
+    bins = torch.histc(angles, bins=BINS, min=0, max=math.pi).topk(MULTIPLES).indices
+    near = (angles * (BINS / math.pi) - bins[:, None] - 0.5).abs() < 1
+    return torch.where(near, angles, torch.nan).nanmedian(1).values.nan_to_num().tan()
+
+
+def _uneven(maps: Tensor, low: float) -> Tensor:
+    """How far each map [channels, examples, positions] is from two values in every channel, `low` times one another: part of its size."""
     level = maps.gather(2, maps.abs().argmax(2, keepdim=True))
     distance = torch.minimum((maps - level).abs(), (maps - low * level).abs())
-    return distance.sum((0, 2)) / maps.abs().sum((0, 2))
+    return distance.sum((0, 2)) / maps.abs().sum((0, 2)).clamp_min(1e-300)
 
 
 def _whitening(rows: Tensor) -> Tensor:

@@ -22,11 +22,25 @@ from .cgls import cgls
 from .shift import Spectrum, spectrum
 
 ITERATIONS = 400
+NEARLY = 0.9
+"""Part of the live channels from which a rank is compared with that of fewer offsets."""
 
 
-def wide_spectrum(gradient: Tensor, size: tuple[int, int]) -> Spectrum:
-    """Of the kernel offsets one below the middle: their rank is (height - 1) x width x examples."""
-    return spectrum(_near(gradient)[:, :, 2:], (size[0] - 1) * size[1])
+def batch_spectrum(gradient: Tensor, size: tuple[int, int], *, floor: float = 0.0) -> Spectrum:
+    """Of all kernel offsets, or where their rank nearly fills the channels, of those one below the middle if they tell more.
+
+    Channels with a few active units look alive and add next to nothing to the rank, so that one just below the number of
+    channels may be cut short: then the rank (height - 1) x width x examples of fewer offsets has the wider gap.
+
+    Args:
+        floor: largest singular value of noise that was added to the gradient.
+    """
+    height, width = size
+    seen = spectrum(gradient, height * width, floor=floor)
+    if seen.rank <= NEARLY * seen.live or min(size) == 1:
+        return seen
+    wide = spectrum(_near(gradient)[:, :, 2:], (height - 1) * width, floor=floor)
+    return wide if seen.full or wide.gap > seen.gap else seen
 
 
 def wide_delta_maps(gradient: Tensor, size: tuple[int, int], examples: int) -> Tensor:
