@@ -54,6 +54,13 @@ def scores(guess: Guess, private: Batch, field: Field = LAYOUT["x"]) -> list[flo
     return result
 
 
+def blind(public: Batch, private: Batch, field: Field) -> str:
+    """What somebody reaches who sees no gradient: the mean public picture beside every private one."""
+    mean = pixels(public["x"], field).mean(0, keepdim=True)
+    middle = median_interval([float(psnr(mean, one[None])) for one in pixels(private["x"], field)])
+    return f"mean public picture {middle.value:.1f} dB [{middle.lower:.1f}, {middle.upper:.1f}] (n = {private.size})"
+
+
 def seeded(
     make: Callable[..., nn.Module], shape: tuple[int, int, int] = (3, 32, 32), **settings: Any
 ) -> Callable[[int], nn.Module]:

@@ -3,7 +3,7 @@
     GRADIOMETER_DATA=... python benchmarks/recursion_photos.py --batches 1 4
 
 Photographs are the test split of `photos/caltech20`, cropped to squares and resized; the network is untrained (torch's
-default weights), in eval mode, the gradient torch's in float32. Printed are the lowest map that the equations determine,
+default weights), in eval mode, the gradient torch's in float32. Printed are the blind guess's PSNR, the lowest map that the equations determine,
 its relative error, the descent's pictures, and CPU seconds on one thread. The split `train` served to choose settings.
 """
 
@@ -25,7 +25,7 @@ from gradiometer.core import Batch, Client, Recipe, derive, image_layout, play
 from gradiometer.metrics.image import pixels, psnr
 from gradiometer.models import resnet18
 from gradiometer.numerics.assignment import assign
-from recursion import NOTHING
+from recursion import NOTHING, blind
 
 SIDE, CLASSES = 224, 20
 LAYOUT = image_layout((3, SIDE, SIDE), CLASSES, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--split", choices=("train", "test"), default="test")
     options = parser.parse_args()
     data = photographs(options.split)
+    print(blind(photographs("train"), data, LAYOUT["x"]), flush=True)
     for examples in options.batches:
         for i in range(options.draws):
             private = data.take(torch.randperm(data.size, generator=derive(3, examples, i))[:examples].tolist())

@@ -29,18 +29,18 @@ from torch import nn
 from cifar import LAYOUT, pictures
 from gradiometer.core import Batch, Data, Field, clone_model, image_layout
 from gradiometer.models import resnet18, resnet20, trained
-from recursion import row
+from recursion import blind, row
 
 MADE = {"resnet18": resnet18, "resnet20": resnet20}
 ANY = (0.0, 0.0, float("inf"))
 PUBLISHED = image_layout((3, 32, 32), 10, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
-def mednist() -> tuple[Batch, dict[str, Field]]:
-    """The 1,200 test tiles, 64x64, gray, of six kinds."""
+def mednist(split: str) -> tuple[Batch, dict[str, Field]]:
+    """The 6,000 tiles `train` or the 1,200 `test`, 64x64, gray, of six kinds."""
     layout = image_layout((1, 64, 64), 6, mean=(0.5,), std=(0.25,))
     with np.load(Path(os.environ["GRADIOMETER_DATA"]) / "medical/mednist64_jpeg.npz") as arrays:
-        data, offset, y = arrays["jpeg_test"].tobytes(), arrays["offset_test"], arrays["y_test"]
+        data, offset, y = arrays[f"jpeg_{split}"].tobytes(), arrays[f"offset_{split}"], arrays[f"y_{split}"]
     tiles = [np.asarray(Image.open(io.BytesIO(data[a:b])).convert("L")) for a, b in pairwise(offset)]
     pixels = torch.tensor(np.stack(tiles))[:, None].float() / 255
     return Batch(x=layout["x"].normalize(pixels), y=torch.tensor(y).long()), layout
@@ -99,7 +99,9 @@ def main() -> None:
     sheet = "cifar10_test3000"
     rows: Iterable[tuple[str, nn.Module | None, tuple[Batch, dict[str, Field]]]]
     if options.what == "mednist":
-        rows = [("ResNet18 (torch weights), MedNIST 64x64", None, mednist())]
+        tiles, layout = mednist("test")
+        rows = [("ResNet18 (torch weights), MedNIST 64x64", None, (tiles, layout))]
+        print(f"MedNIST, {blind(mednist('train')[0], tiles, layout['x'])}", flush=True)
     elif options.what == "published":
         rows = [("ResNet20, published weights", published(), (pictures(sheet, PUBLISHED), PUBLISHED))]
     else:

@@ -78,6 +78,11 @@ def test_median_between_order_statistics():
     assert "0.0 %" in median_interval([5.0]).method
 
 
+def test_median_of_thousands_has_an_interval():
+    got = median_interval(list(range(1, 6001)))  # half the width is 1.96 sqrt(n) / 2 by the normal approximation
+    assert (got.lower, got.upper) == (2924.0, 3077.0)
+
+
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=60))
 def test_median_interval_never_excludes_the_median(values):
     got = median_interval(values)

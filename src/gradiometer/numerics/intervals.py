@@ -95,10 +95,12 @@ def median_interval(values: Sequence[Number] | Tensor, *, confidence: float = 0.
     confidence. Below 6 values none does at 95 %: the whole range is returned, and `method` states its true confidence.
     """
     ordered = _finite(values).sort().values
-    n, j, missed = len(ordered), 1, 0.5 ** len(ordered)
-    while (more := missed + math.comb(n, j) * 0.5**n) <= (1 - confidence) / 2:
-        missed, j = more, j + 1
-    method = f"median between order statistics, {100 * max(0.0, 1 - 2 * missed):.1f} % confidence"
+    n = len(ordered)
+    k = torch.arange(n // 2 + 1, dtype=torch.float64)
+    ways = math.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    missed = (ways - n * math.log(2)).exp().cumsum(0)
+    j = max(1, int((missed <= (1 - confidence) / 2 * (1 + 1e-9)).sum()))
+    method = f"median between order statistics, {100 * max(0.0, 1 - 2 * float(missed[j - 1])):.1f} % confidence"
     return Interval(
         value=ordered.quantile(0.5).item(),
         lower=ordered[j - 1].item(),
