@@ -12,7 +12,7 @@ from gradiometer.defenses import BatchNormToGroupNorm
 from gradiometer.models import densenet, mobilenet, resnet18
 from gradiometer.numerics.recursion.averages import Average
 from gradiometer.numerics.recursion.beginning import begin
-from gradiometer.numerics.recursion.levels import on_levels, rounded
+from gradiometer.numerics.recursion.levels import near_levels, on_levels, rounded
 from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.train_top import read_train_top
@@ -196,3 +196,11 @@ def test_pictures_are_rounded_to_the_levels_of_files() -> None:
     field = image_layout((3, 4, 4), 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))["x"]
     whole = field.normalize(torch.randint(256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255)
     torch.testing.assert_close(rounded(whole + 1e-3, field), whole)
+
+
+def test_pixels_between_two_levels_are_told() -> None:
+    field = image_layout((3, 4, 4), 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))["x"]
+    pixels = torch.randint(256, (2, 3, 4, 4), generator=seeded()) / 255
+    assert near_levels(field.normalize(pixels + 0.3 / 255), field)
+    pixels[1, 2, 3, 3] += 0.45 / 255
+    assert not near_levels(field.normalize(pixels), field)

@@ -13,7 +13,7 @@ from gradiometer.core import Field, spawn
 from gradiometer.numerics.recursion import consistency, filling, finishing
 from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
-from gradiometer.numerics.recursion.levels import rounded
+from gradiometer.numerics.recursion.levels import near_levels, rounded
 from gradiometer.numerics.recursion.record import ENOUGH, Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.tracing import trace
@@ -118,14 +118,22 @@ class Pictures:
         start = replace(start, x=self._field.clamp(start.x).float())
         if found.noise or found.rescaled:
             return start
+        whole = replace(start, x=rounded(start.x, self._field), name=f"{start.name}, every pixel at its nearest level")
+        telling = start.distance > SHARP or near_levels(start.x, self._field)
+        if telling and whole.distance <= FLOAT32_LIMIT:
+            return whole
         if start.distance <= SHARP:
             return start if start.alone or self._closed(start.x, rng) else replace(start, error=1.0)
-        whole = replace(start, x=rounded(start.x, self._field), name=f"{start.name}, every pixel at its nearest level")
-        if whole.distance <= FLOAT32_LIMIT:
-            return whole
-        fine = self._field.clamp(finishing.polished(self._single, found, start.x)).float()
         name = f"{start.name}, and Gauss-Newton steps from there"
-        whole, near = replace(start, x=rounded(fine, self._field), name=name), replace(start, x=fine, name=name)
+
+        def at_levels(x: Tensor) -> Way:
+            return replace(start, x=rounded(self._field.clamp(x).float(), self._field), name=name)
+
+        def ended(x: Tensor) -> bool:
+            return at_levels(x).distance <= FLOAT32_LIMIT
+
+        fine = self._field.clamp(finishing.polished(self._single, found, start.x, ended)).float()
+        whole, near = at_levels(fine), replace(start, x=fine, name=name)
         if whole.distance <= FLOAT32_LIMIT:
             return whole
         if near.distance >= start.distance:

@@ -5,6 +5,8 @@ Known maps, and the weight gradients of layers with known derivatives, are piece
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,13 +21,13 @@ NUDGE = 3e-3
 """Change of pictures that tells whether others meet the same equations, in standard deviations."""
 
 
-def polished(graph: Graph, walk: Walk, x: Tensor) -> Tensor:
+def polished(graph: Graph, walk: Walk, x: Tensor, ended: Callable[[Tensor], bool] = lambda x: False) -> Tensor:
     """Pictures [n, ...] after Gauss-Newton steps to the known maps, and to the equations of layers with known derivatives.
 
     Both are piecewise linear in the pictures. Steps are long solves: the layers between hide fine differences.
 
     Args:
-        x: near the pictures.
+        x: near the pictures; ended: whether pictures are known to be right, or next to it.
     """
     known = Left.of(graph, walk)
     read = [node for node in known.open if known.reads(node)]
@@ -37,7 +39,7 @@ def polished(graph: Graph, walk: Walk, x: Tensor) -> Tensor:
 
     wanted = [*known.wanted, *(known.gradient[layer_of(n).weight_name] / known.size(n) for n in read)]
     start = x.to(graph.dtype)
-    return refine(rows, wanted, start, steps=POLISHING, iterations=LONG, first=SHORT, worth=WORTH)[0]
+    return refine(rows, wanted, start, steps=POLISHING, iterations=LONG, first=SHORT, worth=WORTH, ended=ended)[0]
 
 
 def left_open(graph: Graph, walk: Walk, x: Tensor, rng: torch.Generator) -> float:

@@ -26,6 +26,7 @@ def refine(
     iterations: int = 200,
     first: int = 200,
     worth: float = 0.9,
+    ended: Callable[[Tensor], bool] = lambda x: False,
 ) -> tuple[Tensor, float]:
     """The refined point, and the norm of its error.
 
@@ -36,6 +37,7 @@ def refine(
         iterations: of the linear solve, at most; `first` in the first step, and twice as many in each next one: far from
             the answer kinks spoil what a longer solve finds.
         worth: part of the error above which a step leaves too much to be worth another one.
+        ended: whether a point is known to be the answer, or next to it.
     """
     error = _norm(wanted, maps(x))
     for done in range(steps):
@@ -47,7 +49,7 @@ def refine(
             if error < before:
                 x = tried
                 break
-        if error > worth * before:
+        if error > worth * before or ended(x):
             return x, min(error, before)
     return x, error
 

@@ -14,6 +14,8 @@ from gradiometer.core import Field
 LEVELS = 255
 NEAR = 0.1
 """Root mean square distance from the next level, in levels, up to which the pictures lie on them."""
+CERTAIN = 0.4
+"""Distance from the nearest level, in levels, below which a pixel is near it: one of any value is in four of five cases."""
 WIDE, LEAST = 6.0, 0.02
 """Standard errors of the factor to either side that are searched, and the least part of it."""
 FINE = 0.05
@@ -59,6 +61,14 @@ def rounded(x: Tensor, field: Field) -> Tensor:
     """The pictures with every pixel at its nearest level; as given where the field holds no pixels."""
     unit = _unit(field)
     return field.normalize(_levels(x, field).round() / unit + field.low) if unit else x
+
+
+def near_levels(x: Tensor, field: Field) -> bool:
+    """Whether every pixel is near a level: where a direction is open, pixels lie anywhere between two."""
+    if not _unit(field):
+        return False
+    found = _levels(x, field)
+    return float((found - found.round()).abs().max()) < CERTAIN
 
 
 def _unit(field: Field) -> float:
