@@ -22,6 +22,7 @@ from gradiometer.models import resnet18
 from gradiometer.numerics.intervals import median_interval
 from recursion import NOTHING, scores
 
+RIVALS = {"InvertingGradients": InvertingGradients, "SeeThrough": SeeThrough}
 UNLIMITED = 10**6
 """Evaluations that the rivals' seconds end before."""
 
@@ -48,7 +49,7 @@ def line(name: str, values: list[float], seconds: list[float], more: str = "") -
     )
 
 
-def compared(examples: int, draws: range, rivals: int, factor: float, sheet: str) -> None:
+def compared(examples: int, draws: range, rivals: list[str], compete: int, factor: float, sheet: str) -> None:
     data = pictures(sheet, LAYOUT)
     found: dict[str, list[float]] = {}
     spent: dict[str, list[float]] = {}
@@ -61,10 +62,10 @@ def compared(examples: int, draws: range, rivals: int, factor: float, sheet: str
         results = {"Recursive": (guess, seconds)}
         labels += "y" in guess and sorted(guess["y"].tolist()) == sorted(private["y"].tolist())
         exact += bool(guess.notes["exact"])
-        for rival in (InvertingGradients, SeeThrough) if i < rivals else ():
-            attack = rival(iterations=UNLIMITED, seconds=factor * wall)
+        for rival in rivals if i - draws.start < compete else ():
+            attack = RIVALS[rival](iterations=UNLIMITED, seconds=factor * wall)
             answer, seconds, _ = attacked(attack, client, private, i, Threat(labels=True))
-            results[rival.__name__] = answer, seconds
+            results[rival] = answer, seconds
         for name, (answer, seconds) in results.items():
             values = scores(answer, private)
             found[name] = [*found.get(name, []), *values]
@@ -83,12 +84,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--rivals", type=int, default=2, help="on how many of the draws the rivals run")
+    parser.add_argument("--against", nargs="*", default=list(RIVALS), choices=list(RIVALS))
     parser.add_argument("--factor", type=float, default=20.0)
     parser.add_argument("--sheet", default="cifar10_test3000")
     options = parser.parse_args()
     for examples in options.batches:
         draws = range(options.first, options.first + options.draws)
-        compared(examples, draws, options.rivals, options.factor, options.sheet)
+        compared(examples, draws, options.against, options.rivals, options.factor, options.sheet)
 
 
 if __name__ == "__main__":
