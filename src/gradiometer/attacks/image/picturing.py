@@ -18,7 +18,7 @@ from gradiometer.numerics.recursion.record import ENOUGH, Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.tracing import trace
 
-from .verifying import FLOAT32_LIMIT, Verifier
+from .verifying import Verifier
 
 FILLS, GOOD = 2, 0.01
 """From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
@@ -120,7 +120,7 @@ class Pictures:
             return start
         whole = replace(start, x=rounded(start.x, self._field), name=f"{start.name}, every pixel at its nearest level")
         telling = start.distance > SHARP or near_levels(start.x, self._field)
-        if telling and whole.distance <= FLOAT32_LIMIT:
+        if telling and self._agrees(whole, rng):
             return whole
         if start.distance <= SHARP:
             return start if start.alone or self._closed(start.x, rng) else replace(start, error=1.0)
@@ -130,11 +130,11 @@ class Pictures:
             return replace(start, x=rounded(self._field.clamp(x).float(), self._field), name=name)
 
         def ended(x: Tensor) -> bool:
-            return at_levels(x).distance <= FLOAT32_LIMIT
+            return self._agrees(at_levels(x), rng)
 
         fine = self._field.clamp(finishing.polished(self._single, found, start.x, ended)).float()
         whole, near = at_levels(fine), replace(start, x=fine, name=name)
-        if whole.distance <= FLOAT32_LIMIT:
+        if self._agrees(whole, rng):
             return whole
         if near.distance >= start.distance:
             return start
@@ -145,6 +145,11 @@ class Pictures:
     def _closed(self, x: Tensor, rng: torch.Generator) -> bool:
         """Whether no other pictures meet the same equations."""
         return finishing.left_open(self._single, self.found, x, spawn(rng)) <= OPEN
+
+    def _agrees(self, way: Way, rng: torch.Generator) -> bool:
+        """Whether its gradient is the one that was sent, but for rounding and kinks."""
+        agreement, limit = self.verifier.verdict(way.x, spawn(rng))
+        return agreement <= limit
 
     def _way(self, x: Tensor, name: str) -> Way:
         return Way(x=x, name=name, verifier=self.verifier)
