@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradiometer.models.vgg import vgg11
-from gradiometer.numerics.recursion import consistency
+from gradiometer.numerics.recursion import consistency, filling, soft_pool
 from gradiometer.numerics.recursion.graph import Activation, Graph, MaxPool
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.tracing import trace
@@ -100,8 +100,29 @@ def test_the_descent_goes_through_poolings_whose_routes_are_not_known() -> None:
     assert float((found.x - x).square().mean().sqrt()) < 1e-4
 
 
-def test_soft_routes_become_the_hard_ones() -> None:
-    pool = MaxPool(
+def test_smooth_pictures_come_back_through_a_pooling_that_keeps_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    front = (nn.Conv2d(3, 32, 7, 2, 3), nn.MaxPool2d(3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU())
+    coarse = 4 * torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)) - 2
+    x = F.interpolate(coarse, size=(32, 32), mode="bicubic")
+    found = walked(nn.Sequential(*front, nn.Flatten(), nn.Linear(64 * 64, 10)), x)
+    node = filling.readable(found)[0]
+    assert node.shape == (32, 8, 8)
+    graph = trace(nn.Sequential(*front), (3, 32, 32), dtype=torch.float32)
+
+    def error() -> float:
+        rng = torch.Generator().manual_seed(0)
+        filled = filling.fill(graph, found, node, lambda x: x.clamp(-3, 3), rng=rng, evaluations=200)
+        return float((filled - x).norm() / x.norm())
+
+    soft = error()
+    monkeypatch.setattr(filling, "POOLED", tuple((weight, 0.0) for weight, _ in filling.POOLED))
+    assert soft < 0.2
+    assert soft < error()
+
+
+def pooling() -> MaxPool:
+    return MaxPool(
         apply=lambda z: F.max_pool2d(z, 3, 2, 1),
         where="pool",
         kernel=(3, 3),
@@ -109,6 +130,18 @@ def test_soft_routes_become_the_hard_ones() -> None:
         padding=(1, 1),
         dilation=(1, 1),
     )
+
+
+def test_soft_windows_become_the_hard_ones() -> None:
+    pool, z = pooling(), torch.randperm(504).reshape(2, 4, 7, 9) / 504 - 0.5
+    soft = soft_pool.pooled(pool, z, 1e-5).reshape(2, 4, 4, 5)
+    assert torch.allclose(soft, pool.apply(z), atol=1e-4)
+    mean = F.avg_pool2d(z, 3, 2, 1, count_include_pad=False)
+    assert torch.allclose(soft_pool.pooled(pool, z, 1e5).reshape(2, 4, 4, 5), mean, atol=1e-4)
+
+
+def test_soft_routes_become_the_hard_ones() -> None:
+    pool = pooling()
     z, delta = torch.randperm(504).reshape(2, 4, 7, 9) / 504, torch.rand(2, 4, 4, 5)
-    soft = consistency.shared(pool, delta, z, torch.tensor(1e-5))
+    soft = soft_pool.shared(pool, delta, z, torch.tensor(1e-5))
     assert torch.allclose(soft, pool.pull(delta, pool.routes(z), (4, 7, 9)), atol=1e-4)

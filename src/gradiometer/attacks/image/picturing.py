@@ -73,19 +73,23 @@ class Pictures:
         way, ended = self._descended(graph.nodes[frontier], rng)
         if ended:
             return way
+        if self._pooled(frontier) and way.distance > GOOD:
+            return min((way, *(self._filled(node, rng) for node in lowest[:1])), key=lambda way: way.distance)
         ways = [self._polished(way, rng)]
         for node in lowest:
             if min(way.distance for way in ways) > GOOD:
-                ways.append(self._polished(self._filled(node), rng))
+                ways.append(self._polished(self._filled(node, rng), rng))
         return min(ways, key=lambda way: way.distance)
 
     def _descended(self, frontier: Node, rng: torch.Generator) -> tuple[Way, bool]:
-        """Pictures whose maps are the known ones; whether nothing is to be added: all equations were used, or fix no scale."""
+        """Pictures whose maps are the known ones; whether nothing is to be added: they came out by all equations, or these fix no scale."""
         found = self.found
-        if any(isinstance(node.operation, MaxPool) for node in found.graph.needed(frontier.name, found.graph.input)):
+        if self._pooled(frontier.name):
             joint = consistency.pictures(self._single, found, rng=spawn(rng), evaluations=self.evaluations)
             below = f"{_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
-            return self._way(joint.x, f"descent from {below}, error {joint.error:.0e}"), True
+            return self._way(
+                joint.x, f"descent from {below}, error {joint.error:.0e}"
+            ), joint.error <= consistency.ENDED
         targets = [{name: found.values[name].value for name in names} for names in found.targets()]
         accuracy = max(found.error(name) for name in targets[0])
         result = invert(
@@ -103,9 +107,15 @@ class Pictures:
         way = self._way(result.x, f"descent from {_named(frontier)}, {error}")
         return replace(way, alone=near and many), near and found.rescaled
 
-    def _filled(self, node: Node) -> Way:
-        """The smoothest pictures that a tensor's equations allow."""
-        x = filling.fill(self.found, node, self._field.clamp, evaluations=self.evaluations)
+    def _pooled(self, name: str) -> bool:
+        """Whether a max pooling is below this node."""
+        graph = self.found.graph
+        return any(isinstance(node.operation, MaxPool) for node in graph.needed(name, graph.input))
+
+    def _filled(self, node: Node, rng: torch.Generator) -> Way:
+        """The smoothest pictures that a tensor's equations allow; in single precision where max pooling leaves few digits."""
+        graph = self._single if self._pooled(node.name) else self.found.graph
+        x = filling.fill(graph, self.found, node, self._field.clamp, rng=spawn(rng), evaluations=self.evaluations)
         return self._way(x, f"the smoothest picture that the equations of {_named(node)} allow")
 
     def _polished(self, start: Way, rng: torch.Generator) -> Way:

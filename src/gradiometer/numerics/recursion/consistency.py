@@ -24,15 +24,16 @@ from .gauss_newton import refine
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node
 from .inversion import STUCK
 from .record import Walk
+from .soft_pool import REACH, shared
 
 SOFTNESS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 """t, in standard deviations of z."""
 FINE = 0.003
 """Softness from which Gauss-Newton steps may lead to the pictures."""
+LOST = 0.05
+"""Relative error of the known maps from which other starts are not expected to come nearer: they fix too little."""
 ENDED = 1e-5
 """Relative error of the known maps below which they have done so."""
-REACH = 30.0
-"""Exponents end here: smaller numbers change nothing, and subnormal ones are slow."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +66,7 @@ def pictures(graph: Graph, walk: Walk, *, rng: torch.Generator, evaluations: int
                 best = Consistent(x=there, error=error, evaluations=used) if error < best.error else best
             if best.error <= ENDED:
                 return replace(best, evaluations=used)
-        if best.error < STUCK:
+        if not STUCK <= best.error <= LOST:
             break
     return replace(best, evaluations=used)
 
@@ -211,14 +212,3 @@ def _pulled(
         low, high = (operation.slope(z.new_tensor(sign)) for sign in (-1.0, 1.0))
         return (delta * (low + (high - low) * torch.sigmoid((z / t).clamp(-REACH, REACH))),)
     return (shared(operation, delta, z, t),)
-
-
-def shared(pool: MaxPool, delta: Tensor, z: Tensor, t: Tensor) -> Tensor:
-    """Derivatives by the pooling's input, each window's shared among its entries."""
-    members = pool.members((z.shape[2], z.shape[3]))
-    entries = z.flatten(2)[..., members].masked_fill(members < 0, -torch.inf)
-    below_top = ((entries - entries.detach().amax(2, keepdim=True)) / t).clamp_min(-REACH)
-    shares = delta.flatten(2)[:, :, None] * torch.softmax(below_top, 2)
-    below = z.new_zeros(*z.shape[:2], z.shape[2] * z.shape[3] + 1)
-    below = below.index_add(2, members.flatten() % below.shape[2], shares.flatten(2))
-    return below[..., :-1].reshape(z.shape)
