@@ -12,7 +12,7 @@ from gradiometer.defenses import BatchNormToGroupNorm
 from gradiometer.models import densenet, mobilenet, resnet18
 from gradiometer.numerics.recursion.averages import Average
 from gradiometer.numerics.recursion.beginning import begin
-from gradiometer.numerics.recursion.levels import near_levels, on_levels, rounded
+from gradiometer.numerics.recursion.levels import doubtful, on_levels, rounded
 from gradiometer.numerics.recursion.meter import meter
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.train_top import read_train_top
@@ -200,7 +200,13 @@ def test_pictures_are_rounded_to_the_levels_of_files() -> None:
 
 def test_pixels_between_two_levels_are_told() -> None:
     field = image_layout((3, 4, 4), 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))["x"]
-    pixels = torch.randint(256, (2, 3, 4, 4), generator=seeded()) / 255
-    assert near_levels(field.normalize(pixels + 0.3 / 255), field)
-    pixels[1, 2, 3, 3] += 0.45 / 255
-    assert not near_levels(field.normalize(pixels), field)
+    pixels = torch.randint(1, 255, (2, 3, 4, 4), generator=seeded()) / 255
+    found = pixels + 0.3 / 255
+    assert doubtful(field.normalize(found), field) == []
+    found[1, 2, 3, 3], found[0, 1, 0, 0] = pixels[1, 2, 3, 3] - 0.45 / 255, pixels[0, 1, 0, 0] + 0.48 / 255
+    (first, above), (second, below) = doubtful(field.normalize(found), field)
+    assert (first, second) == (16, 95)
+    for index, value, change in ((first, above, 1), (second, below, -1)):
+        other = pixels.clone()
+        other.view(-1)[index] += change / 255
+        assert value == pytest.approx(float(field.normalize(other).flatten()[index]), abs=1e-5)

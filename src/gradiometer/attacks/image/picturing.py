@@ -13,7 +13,7 @@ from gradiometer.core import Field, spawn
 from gradiometer.numerics.recursion import consistency, filling, finishing
 from gradiometer.numerics.recursion.graph import Graph, MaxPool, Node
 from gradiometer.numerics.recursion.inversion import STUCK, invert
-from gradiometer.numerics.recursion.levels import near_levels, rounded
+from gradiometer.numerics.recursion.levels import doubtful, rounded
 from gradiometer.numerics.recursion.record import ENOUGH, Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.tracing import trace
@@ -24,6 +24,8 @@ FILLS, GOOD = 2, 0.01
 """From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
 SHARP = 1e-5
 """Relative distance of gradients from which Gauss-Newton steps are worth their time."""
+CHOICES = 16
+"""Pixels, at most, that are tried at either of two levels."""
 OPEN = 0.02
 """Part of a small change that the equations do not take back, from which they are known to have other solutions."""
 
@@ -129,9 +131,9 @@ class Pictures:
         if found.noise or found.rescaled:
             return start
         whole = replace(start, x=rounded(start.x, self._field), name=f"{start.name}, every pixel at its nearest level")
-        telling = start.distance > SHARP or near_levels(start.x, self._field)
+        telling = start.distance > SHARP or not doubtful(start.x, self._field)
         if telling and self._agrees(whole, rng):
-            return whole
+            return self._chosen(whole, start.x)
         if start.distance <= SHARP:
             return start if start.alone or self._closed(start.x, rng) else replace(start, error=1.0)
         name = f"{start.name}, and Gauss-Newton steps from there"
@@ -145,7 +147,7 @@ class Pictures:
         fine = self._field.clamp(finishing.polished(self._single, found, start.x, ended)).float()
         whole, near = at_levels(fine), replace(start, x=fine, name=name)
         if self._agrees(whole, rng):
-            return whole
+            return self._chosen(whole, fine)
         if near.distance >= start.distance:
             return start
         if start.alone or (near.distance <= SHARP and self._closed(fine, rng)):
@@ -160,6 +162,14 @@ class Pictures:
         """Whether its gradient is the one that was sent, but for rounding and kinks."""
         agreement, limit = self.verifier.verdict(way.x, spawn(rng))
         return agreement <= limit
+
+    def _chosen(self, whole: Way, fine: Tensor) -> Way:
+        """The pictures at their levels, pixels in doubt at the one of two whose gradient is nearer: kinks excuse a wrong one."""
+        for index, other in doubtful(fine, self._field)[:CHOICES]:
+            x = whole.x.clone()
+            x.view(-1)[index] = other
+            whole = min(whole, replace(whole, x=x), key=lambda way: way.distance)
+        return whole
 
     def _way(self, x: Tensor, name: str) -> Way:
         return Way(x=x, name=name, verifier=self.verifier)

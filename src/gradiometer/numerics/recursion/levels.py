@@ -15,7 +15,7 @@ LEVELS = 255
 NEAR = 0.1
 """Root mean square distance from the next level, in levels, up to which the pictures lie on them."""
 CERTAIN = 0.4
-"""Distance from the nearest level, in levels, below which a pixel is near it: one of any value is in four of five cases."""
+"""Distance from the nearest level, in levels, up to which a pixel is taken to be on it."""
 WIDE, LEAST = 6.0, 0.02
 """Standard errors of the factor to either side that are searched, and the least part of it."""
 FINE = 0.05
@@ -63,12 +63,19 @@ def rounded(x: Tensor, field: Field) -> Tensor:
     return field.normalize(_levels(x, field).round() / unit + field.low) if unit else x
 
 
-def near_levels(x: Tensor, field: Field) -> bool:
-    """Whether every pixel is near a level: where a direction is open, pixels lie anywhere between two."""
-    if not _unit(field):
-        return False
+def doubtful(x: Tensor, field: Field) -> list[tuple[int, float]]:
+    """Pixels far from any level, the farthest first: the index in the flattened pictures, and the value at the next but nearest level.
+
+    Where a direction is open pixels lie anywhere between two levels, and one in five is among these.
+    """
+    unit = _unit(field)
+    if not unit:
+        return []
     found = _levels(x, field)
-    return float((found - found.round()).abs().max()) < CERTAIN
+    rest = found - found.round()
+    others = field.normalize((found.round() + rest.sign()) / unit + field.low).flatten()
+    far, index = rest.abs().flatten().sort(descending=True)
+    return [(int(k), float(others[k])) for k in index[far > CERTAIN]]
 
 
 def _unit(field: Field) -> float:
