@@ -75,8 +75,6 @@ class Pictures:
         way, ended = self._descended(graph.nodes[frontier], rng)
         if ended:
             return way
-        if self._pooled(frontier) and way.distance > GOOD:
-            return min((way, *(self._filled(node, rng) for node in lowest[:1])), key=lambda way: way.distance)
         ways = [self._polished(way, rng)]
         for node in lowest:
             if min(way.distance for way in ways) > GOOD:
@@ -87,11 +85,7 @@ class Pictures:
         """Pictures whose maps are the known ones; whether nothing is to be added: they came out by all equations, or these fix no scale."""
         found = self.found
         if self._pooled(frontier.name):
-            joint = consistency.pictures(self._single, found, rng=spawn(rng), evaluations=self.evaluations)
-            below = f"{_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
-            return self._way(
-                joint.x, f"descent from {below}, error {joint.error:.0e}"
-            ), joint.error <= consistency.ENDED
+            return self._behind_pooling(frontier, rng)
         targets = [{name: found.values[name].value for name in names} for names in found.targets()]
         accuracy = max(found.error(name) for name in targets[0])
         result = invert(
@@ -108,6 +102,16 @@ class Pictures:
         many = numbers >= ENOUGH * math.prod(found.graph.nodes[found.graph.input].shape)
         way = self._way(result.x, f"descent from {_named(frontier)}, {error}")
         return replace(way, alone=near and many), near and found.rescaled
+
+    def _behind_pooling(self, frontier: Node, rng: torch.Generator) -> tuple[Way, bool]:
+        """The same behind a max pooling. Where no descent comes near, pictures are filled in: gradients that neither meets do not compare them."""
+        joint = consistency.pictures(self._single, self.found, rng=spawn(rng), evaluations=self.evaluations)
+        lowest = filling.readable(self.found)[:1]
+        if lowest and joint.error > consistency.LOST:
+            return self._filled(lowest[0], rng), True
+        below = f"{_named(frontier)} and the weight gradients below, {joint.evaluations} evaluations"
+        way = self._way(joint.x, f"descent from {below}, error {joint.error:.0e}")
+        return way, joint.error <= consistency.ENDED
 
     def _pooled(self, name: str) -> bool:
         """Whether a max pooling is below this node."""
