@@ -135,7 +135,7 @@ class Pictures:
         if found.noise or found.rescaled:
             return start
         whole = replace(start, x=rounded(start.x, self._field), name=f"{start.name}, every pixel at its nearest level")
-        telling = start.distance > SHARP or not doubtful(start.x, self._field)
+        telling = not doubtful(start.x, self._field) or start.distance > SHARP
         if telling and self._agrees(whole, rng):
             return self._chosen(whole, start.x)
         if start.distance <= SHARP:
