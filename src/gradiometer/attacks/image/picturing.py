@@ -18,7 +18,7 @@ from gradiometer.numerics.recursion.record import ENOUGH, Walk
 from gradiometer.numerics.recursion.remainder import settle
 from gradiometer.numerics.recursion.tracing import trace
 
-from .verifying import Verifier
+from .verifying import FLOAT32_LIMIT, Verifier
 
 FILLS, GOOD = 2, 0.01
 """From how many tensors pictures are filled in, as long as their gradient differs from the sent one by more than this part."""
@@ -136,7 +136,7 @@ class Pictures:
             return start
         whole = replace(start, x=rounded(start.x, self._field), name=f"{start.name}, every pixel at its nearest level")
         telling = not doubtful(start.x, self._field) or start.distance > SHARP
-        if telling and self._agrees(whole, rng):
+        if telling and self._agrees(whole, start.x, rng):
             return self._chosen(whole, start.x)
         if start.distance <= SHARP:
             return start if start.alone or self._closed(start.x, rng) else replace(start, error=1.0)
@@ -146,11 +146,11 @@ class Pictures:
             return replace(start, x=rounded(self._field.clamp(x).float(), self._field), name=name)
 
         def ended(x: Tensor) -> bool:
-            return self._agrees(at_levels(x), rng)
+            return self._agrees(at_levels(x), x, rng)
 
         fine = self._field.clamp(finishing.polished(self._single, found, start.x, ended)).float()
         whole, near = at_levels(fine), replace(start, x=fine, name=name)
-        if self._agrees(whole, rng):
+        if self._agrees(whole, fine, rng):
             return self._chosen(whole, fine)
         if near.distance >= start.distance:
             return start
@@ -162,10 +162,10 @@ class Pictures:
         """Whether no other pictures meet the same equations."""
         return finishing.left_open(self._single, self.found, x, spawn(rng)) <= OPEN
 
-    def _agrees(self, way: Way, rng: torch.Generator) -> bool:
-        """Whether its gradient is the one that was sent, but for rounding and kinks."""
-        agreement, limit = self.verifier.verdict(way.x, spawn(rng))
-        return agreement <= limit
+    def _agrees(self, whole: Way, fine: Tensor, rng: torch.Generator) -> bool:
+        """Whether the pictures at their levels give the gradient that was sent, but for rounding and, if few pixels were in doubt, kinks."""
+        agreement, limit = self.verifier.verdict(whole.x, spawn(rng))
+        return agreement <= limit and (limit <= FLOAT32_LIMIT or len(doubtful(fine, self._field)) <= CHOICES)
 
     def _chosen(self, whole: Way, fine: Tensor) -> Way:
         """The pictures at their levels, pixels in doubt at the one of two whose gradient is nearer: kinks excuse a wrong one."""

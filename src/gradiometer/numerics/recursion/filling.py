@@ -90,11 +90,11 @@ def fill(
 def _forward(between: Sequence[Node], values: dict[str, Tensor], soft: Mapping[str, float]) -> dict[str, Tensor]:
     """The values, and those of the nodes in between; poolings of some softness take from all entries."""
     for node in between:
-        pool, z = node.operation, values[node.inputs[0]]
-        if isinstance(pool, MaxPool) and soft[node.name]:
-            values[node.name] = pooled(pool, z, soft[node.name]).reshape(-1, *node.shape)
+        operation, inputs = node.operation, [values[name] for name in node.inputs]
+        if isinstance(operation, MaxPool) and soft[node.name]:
+            values[node.name] = pooled(operation, inputs[0], soft[node.name]).reshape(-1, *node.shape)
         else:
-            values[node.name] = pool.apply(*(values[name] for name in node.inputs))
+            values[node.name] = operation.apply(*inputs)
     return values
 
 
