@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradiometer.models.vgg import vgg11
-from gradiometer.numerics.recursion import consistency, filling, soft_pool
+from gradiometer.numerics.recursion import consistency, filling, soft_pool, windows
+from gradiometer.numerics.recursion.gauss_newton import refine
 from gradiometer.numerics.recursion.graph import Activation, Graph, MaxPool
+from gradiometer.numerics.recursion.left import Left
 from gradiometer.numerics.recursion.record import Walk
 from gradiometer.numerics.recursion.tracing import trace
 from gradiometer.numerics.recursion.walk import walk
@@ -121,6 +123,21 @@ def test_smooth_pictures_come_back_through_a_pooling_that_keeps_too_little(monke
     assert soft < error()
 
 
+def test_wrong_windows_near_the_picture_are_loosened() -> None:
+    torch.manual_seed(0)
+    stacks = [(nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) for a, b in ((3, 32), (32, 128))]
+    model = nn.Sequential(*(layer for stack in stacks for layer in stack), nn.Flatten(), nn.Linear(2048, 10))
+    x = picture(16)
+    known = Left.of(trace(model, (3, 16, 16), dtype=torch.float32), walked(model, x))
+    near = x.clone()
+    near[..., :8, :8] += 0.1 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+    held_up, error = refine(known.maps, known.wanted, near, steps=24, iterations=800, first=50, worth=0.97)
+    assert error > 1e-3
+    mended, error = windows.loosened(known, held_up, error, 1e-5)
+    assert error < 1e-6
+    assert float((mended - x).square().mean().sqrt()) < 1e-4
+
+
 def pooling() -> MaxPool:
     return MaxPool(
         apply=lambda z: F.max_pool2d(z, 3, 2, 1),
@@ -130,6 +147,11 @@ def pooling() -> MaxPool:
         padding=(1, 1),
         dilation=(1, 1),
     )
+
+
+def test_entries_in_the_padding_are_below_all_others() -> None:
+    pool, z = pooling(), torch.randperm(504).reshape(2, 4, 7, 9) / 504 - 2
+    assert torch.equal(soft_pool.entries(pool, z).amax(2).reshape(2, 4, 4, 5), pool.apply(z))
 
 
 def test_soft_windows_become_the_hard_ones() -> None:

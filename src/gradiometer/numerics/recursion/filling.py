@@ -12,20 +12,20 @@ the picture. Windows take from all entries at first, softly, and ever more from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gradiometer.numerics.lbfgs import Objective, descend
 
-from .consistency import layer_of
 from .equations import to_channels
 from .forward_known import Known, outputs
 from .graph import Graph, Layer, MaxPool, Node
 from .joint import Block
+from .left import layer_of
 from .record import Walk
-from .soft_pool import pooled
+from .soft_pool import forward
 from .top import branches
 
 STAGES = ((1e-2, 0.0), (1e-3, 0.0), (1e-4, 0.0), (1e-5, 0.0))
@@ -75,7 +75,7 @@ def fill(
     }
 
     def value(x: Tensor, weight: float, softness: float) -> Tensor:
-        u = _forward(between, {graph.input: x}, {name: softness * spread for name, spread in pools.items()})
+        u = forward(between, {graph.input: x}, {name: softness * spread for name, spread in pools.items()})
         data = torch.stack([part(u[node.name]) for part in rows]).sum() + (x - box(x)).square().mean()
         return data + weight * _roughness(x)
 
@@ -85,17 +85,6 @@ def fill(
     for stage in POOLED if pools else STAGES:
         x = descend(objective(*stage), x[None], evaluations=evaluations, finished=_settled).x[0]
     return x
-
-
-def _forward(between: Sequence[Node], values: dict[str, Tensor], soft: Mapping[str, float]) -> dict[str, Tensor]:
-    """The values, and those of the nodes in between; poolings of some softness take from all entries."""
-    for node in between:
-        operation, inputs = node.operation, [values[name] for name in node.inputs]
-        if isinstance(operation, MaxPool) and soft[node.name]:
-            values[node.name] = pooled(operation, inputs[0], soft[node.name]).reshape(-1, *node.shape)
-        else:
-            values[node.name] = operation.apply(*inputs)
-    return values
 
 
 def _settled(before: Tensor, now: Tensor) -> Tensor:

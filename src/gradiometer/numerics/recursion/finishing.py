@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .consistency import Left, layer_of, weight_gradient
 from .gauss_newton import refine
 from .graph import Graph
+from .left import Left, layer_of, weight_gradient
 from .record import Walk
 
 POLISHING, SHORT, LONG, WORTH = 24, 50, 800, 0.97

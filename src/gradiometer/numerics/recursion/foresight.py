@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..meter import Reading
 from .averages import Average, unread
-from .consistency import followed
 from .equations import positions
 from .graph import Activation, Affine, Graph, Layer, MaxPool, Node, Opaque, Reshape
 from .joint import lacking
+from .left import followed
 from .own_norm import OwnNorm
 from .record import ENOUGH
 from .remainder import LIMIT
