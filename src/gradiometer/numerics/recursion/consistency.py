@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gradiometer.numerics.lbfgs import descend
 
+from .finishing import LONG, POLISHING, SHORT, WORTH
 from .gauss_newton import refine
 from .graph import Graph
 from .left import Left
@@ -26,8 +27,6 @@ SOFTNESS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 """t, in standard deviations of z."""
 FINE = 0.003
 """Softness from which Gauss-Newton steps may lead to the pictures."""
-LONG = 800
-"""Iterations of the longest linear solve of the last Gauss-Newton steps."""
 LOST = 0.05
 """Relative error of the known maps that no descent has come near to; other starts hardly do if the maps hold few numbers."""
 ENDED = 1e-5
@@ -77,7 +76,7 @@ def _descended(known: Left, x: Tensor, evaluations: int) -> Consistent:
         if error <= ENDED:
             break
     if ENDED < error <= NEAR:
-        best, error = refine(known.maps, known.wanted, best, steps=24, iterations=LONG, first=50, worth=0.97)
+        best, error = refine(known.maps, known.wanted, best, steps=POLISHING, iterations=LONG, first=SHORT, worth=WORTH)
     if ENDED < error <= NEAR:
         best, error = loosened(known, best, error, ENDED)
     return Consistent(x=best, error=error, evaluations=used)
